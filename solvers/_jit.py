@@ -1,0 +1,125 @@
+"""Compiled kernels: one decorator, disk-cached, correct when a plug-in's file changes; plug-in methods exposed.
+
+A plug-in (an activation, say) is a NamedTuple with plain methods. `expose` lets compiled code call methods of
+*any* NamedTuple by name, so a plug-in needs no decorator and no registration, and LLVM inlines the call.
+
+Numba's disk cache looks at the kernel's own file only. A kernel calls plug-ins that live in other files, so
+the stamp of its cache carries a digest of every source of the project that takes part in compilation.
+Plug-ins that live outside the project (a user's script) go through an uncached twin of the kernel: nothing
+on disk may depend on a file that we do not watch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import types
+from numba.extending import overload_method
+
+# Never nnan/ninf: checks for NaN must keep working. error_model="numpy": division checks stop vectorization.
+FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
+PACKAGES = ("solvers", "meanfield")
+
+
+@cache
+def source_digest() -> str:
+    """Digest of the project's sources that take part in compilation (those that mention the jit or a plug-in)."""
+    here = Path(__file__).resolve().parent
+    digest = hashlib.sha256(numba.__version__.encode())
+    for root in (here, here.parent / "meanfield"):
+        for path in sorted(root.rglob("*.py")):
+            text = path.read_bytes()
+            if b"_jit" in text or path.name == "activations.py":
+                digest.update(path.name.encode())
+                digest.update(text)
+    return digest.hexdigest()[:16]
+
+
+class _Kernel:
+    """A compiled function with two faces: cached on disk for our own plug-ins, uncached for a user's."""
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        self.function = function
+        self.__doc__ = function.__doc__
+        self.__name__ = function.__name__
+        self._options = options
+        self.cached = numba.njit(cache=True, **options)(function)
+        _stamp(self.cached)
+        self._uncached: Any = None
+
+    @property
+    def uncached(self) -> Any:
+        """The twin without a disk cache, made on first use."""
+        if self._uncached is None:
+            self._uncached = numba.njit(cache=False, **self._options)(self.function)
+        return self._uncached
+
+    def __call__(self, plugin: Any, *args: Any) -> Any:
+        return (self.cached if is_ours(type(plugin)) else self.uncached)(plugin, *args)
+
+
+def kernel(*, parallel: bool = False, fast: bool = True) -> Callable[[Callable[..., Any]], _Kernel]:
+    """Compile a kernel whose first argument is a plug-in, passed flat."""
+
+    def decorate(function: Callable[..., Any]) -> _Kernel:
+        flags = FAST if fast else False
+        return _Kernel(
+            function, {"parallel": parallel, "fastmath": flags, "error_model": "numpy", "nogil": True}
+        )
+
+    return decorate
+
+
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """`numba.njit` with the project's settings for functions that take no plug-in; cached, digest in the stamp."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        settings: dict[str, Any] = {"error_model": "numpy", "nogil": True, "fastmath": FAST, **options}
+        dispatcher = numba.njit(cache=True, **settings)(function)
+        _stamp(dispatcher)
+        return dispatcher
+
+    return decorate
+
+
+def _stamp(dispatcher: Any) -> None:
+    """Mix the source digest into the stamp by which Numba decides that a cached kernel is out of date."""
+    try:
+        cache_file = dispatcher._cache._cache_file
+        cache_file._source_stamp = (cache_file._source_stamp, source_digest())
+    except AttributeError:
+        # Another Numba, with other insides: a stale kernel would be wrong, a slow start is only slow.
+        from numba.core.caching import NullCache
+
+        dispatcher._cache = NullCache()
+
+
+def is_ours(plugin_type: type) -> bool:
+    """Whether a plug-in's class lives in the project, so that the digest watches its source."""
+    return plugin_type.__module__.split(".", 1)[0] in PACKAGES
+
+
+METHODS = ("value", "slope")
+
+
+def _expose(name: str) -> None:
+    """Let compiled code call ``plugin.name(z)`` on any NamedTuple whose class has that method."""
+
+    def implementation(self: Any, z: Any) -> Any:
+        method = getattr(getattr(self, "instance_class", None), name, None)
+        if method is None:
+            return None
+
+        return method
+
+    for numba_type in (types.NamedTuple, types.NamedUniTuple):
+        overload_method(numba_type, name, strict=False, jit_options={"error_model": "numpy"})(implementation)
+
+
+for _name in METHODS:
+    _expose(_name)

@@ -1,0 +1,83 @@
+"""What the floors expect of each other: flows, functionals of a measure, integrators, observers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+FlowKind = Literal["ode", "sde", "map"]
+
+
+@runtime_checkable
+class Flow(Protocol):
+    """A dynamics on flat vectors z: ``dz/dt = velocity(t, z)`` (kind "ode") or ``z <- step(z, h, k)``.
+
+    The rules that `solvers.integrate` relies on:
+
+    1. A flow is immutable. What depends on one state (buffers, frozen weights) is made by the optional
+       ``prepare(state)``, which returns a flow bound to states of that shape.
+    2. ``pack(state)`` returns a new flat float64 vector; ``unpack(z, like)`` a state that owns its memory.
+    3. ``velocity(t, z, out)`` fills and returns `out`; it is a function of (t, z) alone, to the last bit.
+    4. Kinds "sde" and "map" have ``step(z, h, k)`` instead: in place, a function of (z, h, k) alone, where k
+       counts steps from the start of the run. A map with a step of its own says so in ``default_step``.
+    5. Optional: ``project(z) -> bool`` after each accepted step, in place (True if z changed);
+       ``advance(z, h, steps)``: that many Euler steps, bit-equal to single ones;
+       ``default_record(t, z) -> dict``: scalars recorded at every save;
+       ``error_norm(z, error, rtol, atol) -> float``: a step is accepted when it is at most 1;
+       ``smooth``: False if the velocity jumps; ``trajectory_type``; ``describe() -> dict``.
+    """
+
+    kind: FlowKind
+
+    def pack(self, state: Any) -> Array: ...
+
+    def unpack(self, z: Array, like: Any) -> Any: ...
+
+
+@runtime_checkable
+class Functional(Protocol):
+    """A function F of a measure with first variation F'; all that particle flows see of an objective."""
+
+    @property
+    def space(self) -> Any: ...
+
+    def value(self, measure: Any) -> float: ...
+
+    def first_variation(self, measure: Any, positions: Any, signs: Any = None) -> Array: ...
+
+
+@runtime_checkable
+class CoupledPotential(Protocol):
+    """V[rho](x) = <gradient(f), Phi(x)> + external(x) with f = int Phi d rho: all that a grid sees."""
+
+    def features(self, points: Array) -> Array: ...
+
+    def value(self, f: Array) -> float: ...
+
+    def gradient(self, f: Array) -> Array: ...
+
+    def external(self, points: Array) -> Array: ...
+
+
+@runtime_checkable
+class Integrator(Protocol):
+    """A method of time integration; ``start`` makes the steppable object for one run."""
+
+    name: str
+    order: int
+
+    def start(self, flow: Any, t: float, z: Array, t_end: float) -> Any: ...
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """Looks at a run between chunks of steps; may ask it to stop by returning a reason."""
+
+    def observe(self, view: Any) -> str | None: ...
+
+
+Record = Mapping[str, Callable[[Any], Any]]
