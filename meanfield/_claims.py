@@ -169,7 +169,7 @@ class Claim:
         if self.rule == "within":
             assert self.tolerance is not None
             width = f"{100 * self.tolerance:.3g} %" if self.relative else f"{self.tolerance:.2g}"
-            return f"{self._limit:.9g} ± {width}"
+            return f"{self._limit:.{self._digits}g} ± {width}"
         if self.rule == "between":
             low, high = self._interval
             return f"{low:.5g} to {high:.5g}"
@@ -180,11 +180,7 @@ class Claim:
         """The measured value as text, with the digits that the rule needs."""
         if isinstance(self.measured, str):
             return self.measured
-        if self.rule == "within" and self.tolerance and self._limit and math.isfinite(self._value):
-            fraction = self._allowed / abs(self._limit)
-            digits = min(max(4, 2 - math.floor(math.log10(fraction))), 14) if fraction > 0 else 14
-            return f"{self.measured:.{digits}g}"
-        return f"{self.measured:.5g}"
+        return f"{self.measured:.{self._digits}g}"
 
     def to_dict(self) -> dict[str, Any]:
         """The claim as plain values for a JSON file (non-finite numbers as they are)."""
@@ -207,6 +203,14 @@ class Claim:
 
     def _repr_html_(self) -> str:
         return Claims([self])._repr_html_()
+
+    @property
+    def _digits(self) -> int:
+        """Significant digits to print: two more than the tolerance resolves."""
+        if self.rule != "within" or self._limit == 0:
+            return 5
+        fraction = self._allowed / abs(self._limit)
+        return min(max(4, 2 - math.floor(math.log10(fraction))), 15) if fraction > 0 else 15
 
     @property
     def _value(self) -> float:

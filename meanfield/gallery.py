@@ -1,0 +1,402 @@
+"""Figures of the papers: found by looking, computed with one seed, drawn, and checked claim by claim.
+
+A figure is a module with
+
+* a docstring: the title on its first line, then a line ``Source: ...`` and one ``Quick preset: about N s``;
+* ``Config``: a frozen dataclass with a field ``seed: int = 0`` and classmethods ``quick()`` and ``paper()``;
+* ``compute(config, rng) -> dict of arrays``: no plotting; `rng` is the generator made from ``config.seed``;
+* ``draw(arrays) -> matplotlib Figure``: no computing;
+* ``claims(arrays) -> list of Claim``.
+
+The package ``figures`` holds the published ones; there is no registry: a module that is there is a figure. A
+figure in a file of one's own is named by its path. ``meanfield new-figure NAME`` writes one that already runs.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import importlib.util
+import json
+import os
+import pkgutil
+import re
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+
+from meanfield import _settings
+from meanfield._claims import Claim, Claims, claims_table
+from meanfield._files import jsonable, replacing
+from meanfield._version import __version__
+from solvers._rng import generator
+from solvers.errors import FileFormatError, InputError, PluginError
+
+__all__ = [
+    "Claim",
+    "Claims",
+    "FigureInfo",
+    "FigureResult",
+    "claims_table",
+    "discover",
+    "load_figure",
+    "load_result",
+    "run_figure",
+]
+
+FORMAT = 1
+FORMATS = ("png", "svg", "pdf")
+Preset = Literal["quick", "paper"]
+
+
+# Discovery --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FigureInfo:
+    """What a figure's docstring says about it; read without running the module."""
+
+    name: str
+    path: Path
+    title: str
+    source: str
+    quick_time: str
+
+    @classmethod
+    def read(cls, path: Path) -> FigureInfo:
+        """Read the docstring of a figure's file."""
+        try:
+            text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        except (SyntaxError, UnicodeDecodeError) as error:
+            raise PluginError(f"the figure {path} is not a Python file that can be read: {error}") from None
+        paragraphs = [" ".join(part.split()) for part in text.split("\n\n")]
+        title = paragraphs[0].rstrip(".") if paragraphs else ""
+        marked = [part for part in paragraphs if re.match(r"sources?\b\s*:", part, re.IGNORECASE)]
+        source = marked[0].partition(":")[2].strip() if marked else ""
+        quick = re.search(r"quick preset[^.\n]*?(\d+(?:\.\d+)?\s*(?:s|min)\b)", text, re.IGNORECASE)
+        return cls(path.stem, path, title, source, quick.group(1) if quick else "")
+
+
+def discover() -> dict[str, FigureInfo]:
+    """The figures of the package ``figures``, by name; a module is one unless its name begins with "_"."""
+    from meanfield import _shadow
+
+    _shadow.check("figures")
+    package = importlib.import_module("figures")
+    found = {}
+    for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda module: module.name):
+        if not module.name.startswith("_") and not module.ispkg:
+            folder = getattr(module.module_finder, "path", package.__path__[0])
+            found[module.name] = FigureInfo.read(Path(folder) / f"{module.name}.py")
+    return found
+
+
+def load_figure(name: str | os.PathLike[str]) -> ModuleType:
+    """Import a figure by its name in ``figures`` or by the path of a file, and check that it has all its parts.
+
+    Raises
+    ------
+    InputError
+        The name is unknown (the nearest spelling is named).
+    PluginError
+        The module lacks a part, or one has the wrong form.
+    """
+    text = os.fspath(name)
+    if text.endswith(".py") or os.sep in text or "/" in text:
+        module = _import_file(Path(text))
+    else:
+        found = discover()
+        if text not in found:
+            raise InputError(f"unknown figure {text!r}{_settings.nearest(text, found)}")
+        module = importlib.import_module(f"figures.{text}")
+    _check_module(module, text)
+    return module
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no figure file {path}")
+    path = path.resolve()
+    # A prefix keeps a file called, say, numpy.py from taking that name's place.
+    name = f"figure_file_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{path} cannot be imported: a figure is a file that ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses and compiled plug-ins look their module up here; neighbours of the file can be imported.
+    sys.modules[name] = module
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _check_module(module: ModuleType, name: str) -> None:
+    missing = [part for part in ("Config", "compute", "draw", "claims") if not hasattr(module, part)]
+    if missing:
+        raise PluginError(f"the figure {name} lacks {', '.join(missing)}: see `meanfield new-figure` for the form")
+    config = module.Config
+    if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
+        raise PluginError(f"Config of the figure {name} must be a frozen dataclass")
+    if not config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise PluginError(f"Config of the figure {name} must be frozen: @dataclass(frozen=True)")
+    for preset in ("quick", "paper"):
+        if not callable(getattr(config, preset, None)):
+            raise PluginError(f"Config of the figure {name} lacks the classmethod {preset}()")
+    if "seed" not in {entry.name for entry in dataclasses.fields(config)}:
+        raise PluginError(f"Config of the figure {name} lacks the field `seed: int = 0`")
+
+
+def configure(
+    name: str | os.PathLike[str], preset: Preset = "quick", overrides: Mapping[str, Any] | None = None
+) -> tuple[ModuleType, Any]:
+    """The module of a figure and its ``Config`` for a preset with overrides: all refusals, no computing."""
+    from solvers._check import choice
+
+    choice(preset, "preset", ("quick", "paper"))
+    module = load_figure(name)
+    return module, _settings.replace(getattr(module.Config, preset)(), overrides or {})
+
+
+# Running ----------------------------------------------------------------------------------------------------
+
+
+def run_figure(
+    name: str | os.PathLike[str],
+    preset: Preset = "quick",
+    overrides: Mapping[str, Any] | None = None,
+    rng: Any = None,
+) -> FigureResult:
+    """Compute a figure and check its claims.
+
+    Parameters
+    ----------
+    name : str
+        A name that `discover` lists, or the path of a figure's file.
+    preset : {"quick", "paper"}
+    overrides : mapping, optional
+        Fields of the figure's ``Config`` to replace; texts are parsed by the field's type.
+    rng : int, SeedSequence or Generator, optional
+        Default: ``config.seed``.
+
+    Returns
+    -------
+    FigureResult
+
+    Raises
+    ------
+    InputError
+        Unknown figure, preset or setting, or a value that the setting does not take.
+    PluginError
+        The figure does not have the form that this module's docstring states.
+    """
+    module, config = configure(name, preset, overrides)
+    stream = generator(config.seed if rng is None else rng, "figure")
+    wall, cpu = time.perf_counter(), time.process_time()
+    arrays = _checked_arrays(module.compute(config, stream), module.__name__)
+    seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
+    found = module.claims(arrays)
+    if not isinstance(found, (list, tuple)) or not all(isinstance(claim, Claim) for claim in found):
+        raise PluginError(f"claims(arrays) of {module.__name__} must return a list of Claim objects")
+    title = Path(os.fspath(name)).stem
+    provenance = _provenance(
+        figure=title, preset=preset, config=dataclasses.asdict(config), rng=None if rng is None else repr(rng)
+    )
+    return FigureResult(
+        name=title,
+        arrays=arrays,
+        claims=Claims(found),
+        seconds=seconds,
+        config=config,
+        provenance=provenance,
+        preset=preset,
+        cpu_seconds=cpu_seconds,
+        module=module,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class FigureResult:
+    """A computed figure: the arrays that are drawn, the claims, the time it took and how to repeat it.
+
+    Attributes
+    ----------
+    name, preset : str
+    arrays : dict of ndarray
+    claims : Claims
+    seconds, cpu_seconds : float
+        Wall-clock and processor time of ``compute``.
+    config : object
+        The figure's frozen ``Config``.
+    provenance : dict
+        Versions, configuration, seed, threads: what is needed to repeat it.
+    """
+
+    name: str
+    arrays: dict[str, Any]
+    claims: Claims
+    seconds: float
+    config: Any
+    provenance: dict[str, Any]
+    preset: str = "quick"
+    cpu_seconds: float = float("nan")
+    module: ModuleType | None = field(default=None, repr=False)
+
+    @property
+    def scalars(self) -> dict[str, Any]:
+        """The results that are single values."""
+        return {key: value.item() for key, value in self.arrays.items() if value.ndim == 0}
+
+    def draw(self) -> Any:
+        """The matplotlib Figure."""
+        module = self.module if self.module is not None else load_figure(self.name)
+        return module.draw(self.arrays)
+
+    plot = draw
+
+    def save(self, folder: str | os.PathLike[str] = ".", formats: Iterable[str] = ("png",)) -> list[Path]:
+        """Write ``NAME.npz`` (arrays and provenance) and the picture in each of `formats`; return the paths.
+
+        Each file is written under a temporary name, then moved into place. Equal input gives equal bytes of
+        the pictures: no dates are written.
+        """
+        kinds = [_picture_format(kind) for kind in formats]
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        written = [target / f"{self.name}.npz"]
+        note = np.array(json.dumps(jsonable(self.provenance), allow_nan=False))
+        with replacing(written[0]) as temporary, open(temporary, "wb") as stream:
+            np.savez_compressed(stream, **self.arrays, provenance=note)
+        if kinds:
+            import matplotlib
+            from matplotlib import pyplot
+
+            picture = self.draw()
+            for kind in kinds:
+                path = target / f"{self.name}.{kind}"
+                with (
+                    replacing(path) as temporary,
+                    matplotlib.rc_context({"svg.hashsalt": self.name}),
+                ):
+                    picture.savefig(temporary, format=kind, metadata=_UNDATED[kind])
+                written.append(path)
+            pyplot.close(picture)
+        return written
+
+    def to_dict(self) -> dict[str, Any]:
+        """Claims, scalar results, configuration and provenance as values that JSON can hold."""
+        content: dict[str, Any] = jsonable(
+            {
+                "format": FORMAT,
+                "figure": self.name,
+                "preset": self.preset,
+                "seconds": self.seconds,
+                "cpu_seconds": self.cpu_seconds,
+                "config": dataclasses.asdict(self.config),
+                "claims": [claim.to_dict() for claim in self.claims],
+                "claims_hold": self.claims.hold,
+                "scalars": self.scalars,
+                "provenance": self.provenance,
+            }
+        )
+        return content
+
+    def save_json(self, path: str | os.PathLike[str]) -> Path:
+        """Write `to_dict` as strict JSON: NaN and infinity become the texts "nan", "inf" and "-inf"."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as temporary:
+            temporary.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        return target
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.preset} preset, {self.seconds:.1f} s)\n\n{claims_table(self.claims)}"
+
+    def _repr_html_(self) -> str:
+        import html
+
+        head = html.escape(f"{self.name} ({self.preset} preset, {self.seconds:.1f} s)")
+        return f"<h4>{head}</h4>{self.claims._repr_html_()}"
+
+
+def load_result(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arrays and the provenance of an ``.npz`` that `FigureResult.save` wrote; nothing is unpickled.
+
+    Raises
+    ------
+    FileFormatError
+        The file is cut short, is of another kind, or holds Python objects.
+    """
+    import zipfile
+
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+        provenance = json.loads(str(arrays.pop("provenance")))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise FileFormatError(f"{os.fspath(path)} is not a figure's result file that can be read: {error}") from None
+    return arrays, provenance
+
+
+# Files ------------------------------------------------------------------------------------------------------
+
+_UNDATED: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
+
+
+def _picture_format(kind: str) -> str:
+    from solvers._check import choice
+
+    return choice(kind, "format", FORMATS)
+
+
+def _checked_arrays(arrays: Any, name: str) -> dict[str, Any]:
+    if not isinstance(arrays, Mapping) or not all(isinstance(key, str) for key in arrays):
+        raise PluginError(f"compute(config, rng) of {name} must return a dict of arrays")
+    checked = {}
+    for key, value in arrays.items():
+        checked[key] = np.asarray(value)
+        if checked[key].dtype.hasobject:
+            raise PluginError(f"compute(config, rng) of {name} returns {key!r}, which is not an array of numbers")
+        if key == "provenance":
+            raise PluginError(f"compute(config, rng) of {name} may not call an array 'provenance'")
+    return checked
+
+
+def _provenance(**entries: Any) -> dict[str, Any]:
+    """What is needed to repeat a computation: the entries, versions, threads and the format number."""
+    import platform
+    from importlib import metadata
+
+    versions = {"meanfield-nets": __version__, "python": platform.python_version()}
+    for package in ("numpy", "scipy", "numba", "POT"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    numba = sys.modules.get("numba")
+    threads = int(numba.get_num_threads()) if numba is not None else None
+    return {
+        "format": FORMAT,
+        **entries,
+        "versions": versions,
+        "platform": platform.platform(),
+        "threads": threads,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
