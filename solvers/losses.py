@@ -408,7 +408,7 @@ class CrossEntropy(NamedTuple):
         if labels.ndim == 1:
             if not (labels == np.floor(labels)).all() or labels.min() < 0:
                 raise InputError(
-                    "y must hold integer classes 0, ..., k-1 for the cross entropy (or rows of probabilities), "
+                    "y must hold integer classes 0, ..., k-1 for the cross entropy (or probability rows), "
                     f"but it holds {first(labels, (labels != np.floor(labels)) | (labels < 0)):g}"
                 )
             return labels.astype(np.int64)
