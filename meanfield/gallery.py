@@ -136,8 +136,10 @@ def _import_file(path: Path) -> ModuleType:
         sys.path.append(str(path.parent))
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as error:
         del sys.modules[name]
+        if isinstance(error, SyntaxError):
+            raise PluginError(f"{path.name} is not a Python file that can be read: {error}") from None
         raise
     return module
 

@@ -1,0 +1,117 @@
+"""Every figure that is found: its form, its quick preset, its claims, and that the claims can fail."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from meanfield import _settings, gallery
+
+FIGURES = sorted(gallery.discover())
+PUBLISHED = [
+    "chizat_2019_deconvolution",
+    "chizat_2019_mirror_ista",
+    "chizat_2019_success",
+    "chizat_bach_2018_complexity",
+    "chizat_bach_2018_trajectories",
+    "mei_2018_isotropic",
+    "rotskoff_2018_width",
+    "sgd_to_flow",
+]
+
+
+def test_the_published_figures_are_found() -> None:
+    assert set(PUBLISHED) <= set(FIGURES)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_docstring_says_title_source_and_time(name: str) -> None:
+    info = gallery.discover()[name]
+    assert info.title and len(info.title) <= 120
+    assert info.source, "the docstring needs a paragraph `Source: ...`"
+    assert info.quick_time, "the docstring needs `Quick preset: about N s`"
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("preset", ["quick", "paper"])
+def test_every_setting_can_be_given_as_text(name: str, preset: str) -> None:
+    config = getattr(gallery.load_figure(name).Config, preset)()
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        assert _settings.parse(as_typed(value), hints[field.name], field.name) == value
+
+
+def as_typed(value: Any) -> str:
+    """A value as a person types it after ``--set key=``."""
+    if isinstance(value, tuple):
+        return ",".join(as_typed(entry) for entry in value)
+    return str(value)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_quick_preset(name: str, tmp_path: Path) -> None:
+    result = gallery.run_figure(name)
+    assert result.claims.hold, f"\n{result.claims}"
+
+    # Drawing computes nothing and changes nothing; the same arrays give the same bytes.
+    before = {key: value.copy() for key, value in result.arrays.items()}
+    (tmp_path / "again").mkdir()
+    first = result.save(tmp_path, ["svg", "png"])
+    second = result.save(tmp_path / "again", ["svg"])
+    assert_equal(result.arrays, before)
+    assert next(p for p in first if p.suffix == ".svg").read_bytes() == second[-1].read_bytes()
+    assert_equal(gallery.load_result(first[0])[0], before)
+
+    assert_claims_can_fail(result)
+    # "about 10 s of CPU, one main figure up to a minute" once compiled; twice that on a busy machine.
+    assert result.cpu_seconds < 120
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FIGURES)
+def test_paper_preset(name: str) -> None:
+    result = gallery.run_figure(name, "paper")
+    assert result.claims.hold, f"\n{result.claims}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FIGURES)
+def test_equal_seeds_give_equal_bits(name: str) -> None:
+    assert_equal(gallery.run_figure(name).arrays, gallery.run_figure(name).arrays)
+
+
+def assert_equal(left: dict[str, Any], right: dict[str, Any]) -> None:
+    assert left.keys() == right.keys()
+    for key in left:
+        np.testing.assert_array_equal(left[key], right[key], err_msg=key)
+
+
+def assert_claims_can_fail(result: gallery.FigureResult) -> None:
+    """Ruin the numbers in two ways; each claim must fail (or refuse) in one of them at least."""
+    module = result.module
+    assert module is not None
+    survivors = set(range(len(result.claims)))
+    for ruin in (lose_floats, negate):
+        try:
+            with np.errstate(all="ignore"):
+                claims = module.claims({key: ruin(value) for key, value in result.arrays.items()})
+        except (ValueError, ArithmeticError, LookupError):
+            return
+        survivors &= {k for k, claim in enumerate(claims) if claim.holds}
+    assert not survivors, [result.claims[k].statement for k in sorted(survivors)]
+
+
+def lose_floats(value: Any) -> Any:
+    return np.full_like(value, np.nan) if value.dtype.kind in "fc" else value
+
+
+def negate(value: Any) -> Any:
+    if value.dtype.kind == "b":
+        return ~value
+    return -value if value.dtype.kind in "ifc" else value
