@@ -1,0 +1,68 @@
+"""Numerics for flows of measures: time integration, grids, transport. Knows arrays, never a neural network."""
+
+from __future__ import annotations
+
+import os as _os
+
+# Spinning worker threads cost more than they save beside another busy process; must be set before numba loads.
+_os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+from solvers._auto import Auto  # noqa: E402
+from solvers._integrate import Step, integrate, steps  # noqa: E402
+from solvers.errors import DivergenceError, FileFormatError, InputError, PluginError  # noqa: E402
+from solvers.explicit import (  # noqa: E402
+    RK4,
+    BogackiShampine,
+    ButcherTableau,
+    DormandPrince,
+    Euler,
+    Heun,
+    RungeKutta,
+)
+from solvers.function_flow import FunctionFlow, pairwise  # noqa: E402
+from solvers.observe import (  # noqa: E402
+    Checkpoint,
+    Progress,
+    StopRule,
+    View,
+    When,
+    gradient_norm_below,
+    stop_at_time_budget,
+    stop_when,
+)
+from solvers.result import Status, Trajectory, load  # noqa: E402
+from solvers.schedule import every, linspace, logspace  # noqa: E402
+
+__all__ = [
+    "RK4",
+    "Auto",
+    "BogackiShampine",
+    "ButcherTableau",
+    "Checkpoint",
+    "DivergenceError",
+    "DormandPrince",
+    "Euler",
+    "FileFormatError",
+    "FunctionFlow",
+    "Heun",
+    "InputError",
+    "PluginError",
+    "Progress",
+    "RungeKutta",
+    "Status",
+    "Step",
+    "StopRule",
+    "Trajectory",
+    "View",
+    "When",
+    "every",
+    "gradient_norm_below",
+    "integrate",
+    "linspace",
+    "load",
+    "logspace",
+    "pairwise",
+    "steps",
+    "stop_at_time_budget",
+    "stop_when",
+]

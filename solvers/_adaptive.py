@@ -1,0 +1,308 @@
+"""Steps that size themselves: the error norm, the controller, the kink rule, embedded Runge-Kutta pairs."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from solvers._stepper import Stages, StepFailure, Stepper, finite
+from solvers.protocols import Array
+
+if TYPE_CHECKING:
+    from solvers.explicit import ButcherTableau
+
+SAFETY = 0.9
+SMALLEST, LARGEST = 0.2, 5.0
+# Rejections in a row after which a step of a flow with a discontinuous velocity counts as being at a kink.
+KINK_PATIENCE = 3
+# Accepted error at a kink, in tolerances, and the relative accuracy below which kinks are not resolved
+# (theory: no method certifies more than 1e-5 to 1e-3 across kinks).
+KINK_TOLERANCES = 3.0
+KINK_ACCURACY = 1e-4
+# Ordinary steps in a row after which the kink is behind.
+KINK_LEFT = 4
+
+
+class AdaptiveStepper(Stepper):
+    """Proposes, tries, accepts or shrinks; a subclass tries a step in ``_attempt``.
+
+    **Control.** A step is accepted when its scaled error is at most 1. The next one is h times
+    ``0.9 err^(-0.7/k) err_before^(0.4/k)`` (proportional-integral control, k the order of the error estimate),
+    clipped to [0.2, 5]; after a rejection ``0.9 err^(-1/k)``, and no growth in the step that follows.
+
+    **Landing.** A step that would pass a save time is shortened to land on it (and halved when two steps are needed
+    anyway); the controller's own proposal survives the shortened step.
+
+    **Kinks.** Where the velocity jumps (``flow.smooth is False``) the error falls only like h, and a solution that
+    slides along the jump would be followed in ever smaller steps. After three rejections in a row the step counts
+    as being at a kink, and is accepted when its error is at most three tolerances or ``1e-4`` relative, whichever
+    is larger, measured by the flow's own norm or, without one, relative to the largest root mean square that the
+    state has had. Such steps are counted in ``kink_steps``. Because the accepted error is capped, a step on the way
+    to a blow-up or beyond the stability limit is refused as ever, and ends in `StepFailure`.
+
+    Source: Soderlind, Digital filters in adaptive time-stepping (2003); Hairer, Norsett and Wanner, Solving
+    Ordinary Differential Equations I, II.4 (1993).
+    """
+
+    #: order of the error estimate: the error of a step is O(h^estimate)
+    estimate: int
+
+    def __init__(
+        self,
+        flow: Any,
+        t: float,
+        z: Array,
+        t_end: float,
+        *,
+        rtol: float,
+        atol: float,
+        first_step: float | None,
+        max_step: float,
+    ) -> None:
+        super().__init__(flow, t, z, t_end)
+        self.rtol, self.atol = rtol, atol
+        self.max_step = max_step
+        self._norm = getattr(flow, "error_norm", None)
+        self._smooth = bool(getattr(flow, "smooth", True))
+        self._scratch = np.empty_like(z)
+        self._scale = np.empty_like(z)
+        self._local_error = np.empty_like(z)
+        self._proposal = first_step if first_step is not None else 0.0
+        self._previous_error = 1.0
+        self._at_kink = False
+        self._ordinary = 0
+        self._largest_rms = 0.0 if self._smooth else self._rms(z)
+        self._fresh = self._resumed = False
+
+    # -- what a method supplies -------------------------------------------------------------------------------
+
+    def _begin(self, t: float, z: Array) -> None:
+        """Evaluate what a step from (t, z) starts from; called at the start, after `restore` and projections."""
+        raise NotImplementedError
+
+    def _attempt(self, t: float, h: float, after: float, z: Array) -> None:
+        """Write the new state to the back buffer and the error estimate to ``_local_error``."""
+        raise NotImplementedError
+
+    def _keep(self) -> None:
+        """The attempt was accepted."""
+
+    def _first_step(self, t: float, z: Array) -> float:
+        raise NotImplementedError
+
+    # -- the rules of a stepper -------------------------------------------------------------------------------
+
+    def plan(self, times: Array) -> list[Any]:
+        return [float(t) for t in times]
+
+    def reached(self, target: float) -> bool:
+        return self.t >= target
+
+    def snapshot(self) -> dict[str, Any]:
+        return super().snapshot() | {
+            "proposal": self._proposal,
+            "previous_error": self._previous_error,
+            "at_kink": self._at_kink,
+            "ordinary": self._ordinary,
+            "largest_rms": self._largest_rms,
+        }
+
+    def restore(self, t: float, k: int, z: Array, saved: dict[str, Any]) -> None:
+        super().restore(t, k, z, saved)
+        self._proposal = float(saved["proposal"])
+        self._previous_error = float(saved["previous_error"])
+        self._at_kink = bool(saved["at_kink"])
+        self._ordinary = int(saved["ordinary"])
+        self._largest_rms = float(saved["largest_rms"])
+        self._fresh, self._resumed = False, k > 0
+
+    def step(self, target: float) -> None:
+        t, k, z = self._now
+        if not self._fresh:
+            counted = self.evaluations
+            self._begin(t, z)
+            if self._resumed:
+                # this evaluation repeats one that was counted before the stop
+                self.evaluations = counted
+            self._fresh, self._resumed = True, False
+            if self._proposal == 0.0:
+                self._proposal = self._first_step(t, z)
+        h = min(self._proposal, self.max_step)
+        rejections = 0
+        while True:
+            size, after = self._fit(t, h, target)
+            self._attempt(t, size, after, z)
+            error, kink_error = self._measure(z)
+            if error <= 1.0:
+                break
+            if self._at_kink and kink_error <= 1.0:
+                break
+            rejections += 1
+            self.rejected += 1
+            if not self._smooth and rejections >= KINK_PATIENCE and not self._at_kink:
+                self._at_kink = True
+                if kink_error <= 1.0:
+                    self.rejected -= 1
+                    break
+            h = size * self._shrink(error, kink_error)
+        self._propose(size, h, error, kink_error, rejections > 0)
+        self.h, self.error = size, error
+        changed = self._project is not None and self._project(self._back)
+        if changed and not finite(self._back):
+            raise StepFailure("diverged", f"the projection left the finite numbers at t = {t:.6g}")
+        self._keep()
+        self._commit(after, k + 1)
+        if not self._smooth:
+            self._largest_rms = max(self._largest_rms, self._rms(self.z))
+        if changed:
+            self._begin(after, self.z)
+
+    # -- details ----------------------------------------------------------------------------------------------
+
+    def _fit(self, t: float, h: float, target: float) -> tuple[float, float]:
+        """The step actually tried and the time after it."""
+        left = target - t
+        if left <= h * (1 + 1e-8):
+            return left, target
+        if left < 2 * h * (1 - 1e-8):
+            h = 0.5 * left
+        if h < 16 * np.finfo(float).eps * max(abs(t), abs(self.t_end)):
+            raise StepFailure(
+                "step_too_small",
+                f"the step size fell to {h:.3g} at t = {t:.6g}, where the solution seems to end or the velocity to jump",
+            )
+        return h, t + h
+
+    def _measure(self, z: Array) -> tuple[float, float]:
+        """The scaled error of the attempt, and its size in what is allowed at a kink; NaN counts as infinite."""
+        new, error = self._back, self._local_error
+        if not finite(new):
+            return math.inf, math.inf
+        raw = math.inf if self._smooth or self._norm is not None else self._rms(error)
+        if self._norm is not None:
+            scaled = float(self._norm(new, error, self.rtol, self.atol))
+        else:
+            scaled = self._scaled(error, z, new)
+        if not math.isfinite(scaled):
+            return math.inf, math.inf
+        if self._smooth:
+            return scaled, math.inf
+        relative = max(KINK_TOLERANCES * self.rtol, KINK_ACCURACY)
+        allowed = max(KINK_TOLERANCES, KINK_ACCURACY / self.rtol if self.rtol > 0 else 0.0)
+        absolute = relative * self._largest_rms + KINK_TOLERANCES * self.atol
+        return scaled, min(scaled / allowed, raw / absolute if absolute > 0 else math.inf)
+
+    def _scaled(self, error: Array, z0: Array, z1: Array) -> float:
+        """Root mean square of ``error / (atol + rtol max(|z0|, |z1|))``; `error` is overwritten."""
+        scale, scratch = self._scale, self._scratch
+        np.abs(z0, out=scale)
+        np.abs(z1, out=scratch)
+        np.maximum(scale, scratch, out=scale)
+        scale *= self.rtol
+        scale += self.atol
+        error /= scale
+        return self._rms(error)
+
+    def _rms(self, x: Array) -> float:
+        np.multiply(x, x, out=self._scratch)
+        return math.sqrt(float(np.add.reduce(self._scratch)) / x.size)
+
+    def _shrink(self, error: float, kink_error: float) -> float:
+        if not math.isfinite(error):
+            return SMALLEST
+        if self._at_kink:
+            # the error at a jump is proportional to the step
+            return min(SAFETY, max(SMALLEST, SAFETY / kink_error))
+        return max(SMALLEST, SAFETY * error ** (-1.0 / self.estimate))
+
+    def _propose(self, size: float, h: float, error: float, kink_error: float, rejected: bool) -> None:
+        """Set the proposal for the next step after `size` was accepted (`h` was wanted)."""
+        if error > 1.0:
+            self.kink_steps += 1
+            self._ordinary = 0
+            factor = min(LARGEST, max(SMALLEST, 0.7 / max(kink_error, 0.1)))
+            self._proposal = max(size * factor, h) if size < h and factor >= 1.0 else size * factor
+            self._previous_error = 1.0
+            return
+        if self._at_kink:
+            self._ordinary += 1
+            self._at_kink = self._ordinary < KINK_LEFT
+        if error == 0.0:
+            factor = LARGEST
+        else:
+            k = self.estimate
+            factor = SAFETY * error ** (-0.7 / k) * self._previous_error ** (0.4 / k)
+            factor = min(LARGEST, max(SMALLEST, factor))
+        if rejected:
+            factor = min(factor, 1.0)
+        if size < h:
+            # shortened to land on a save time: it says nothing against the step that was wanted
+            self._proposal = max(h, size * factor)
+        else:
+            self._proposal = size * factor
+            self._previous_error = max(error, 1e-4)
+        self._proposal = min(self._proposal, self.max_step)
+
+
+class EmbeddedStepper(AdaptiveStepper):
+    """An explicit Runge-Kutta pair: the difference of two orders estimates the error."""
+
+    def __init__(self, flow: Any, t: float, z: Array, t_end: float, tableau: ButcherTableau, **control: Any) -> None:
+        super().__init__(flow, t, z, t_end, **control)
+        assert tableau.embedded is not None
+        self.stages = Stages(flow, tableau, z.size)
+        self.estimate = tableau.embedded_order + 1
+        self._difference = tuple(b - e for b, e in zip(tableau.b, tableau.embedded, strict=True))
+
+    def _begin(self, t: float, z: Array) -> None:
+        self.stages.first(t, z)
+        self.evaluations += 1
+        if not finite(self.stages.k[0]):
+            raise StepFailure("diverged", f"the velocity is NaN or infinite at t = {t:.6g}")
+
+    def _attempt(self, t: float, h: float, after: float, z: Array) -> None:
+        self.stages.rest(t, h, after, z, self._back)
+        self.stages.combine(self._difference, h, self._local_error)
+        self.evaluations += self.stages.count - 1
+
+    def _keep(self) -> None:
+        stages = self.stages
+        if stages.tableau.first_same_as_last:
+            stages.k[0], stages.k[-1] = stages.k[-1], stages.k[0]
+        else:
+            self._fresh = False
+
+    def _first_step(self, t: float, z: Array) -> float:
+        """Hairer, Norsett and Wanner II.4: so that an explicit Euler step would change little."""
+        span = self.t_end - t
+        v = self.stages.k[0]
+        speed = self._size(z, v)
+        if speed == 0.0:
+            guess = 1e-3 * span
+        elif self._norm is None:
+            state = self._size(z, z)
+            guess = 0.01 * state / speed if state > 1e-5 and speed > 1e-5 else 1e-6 * max(1.0, 1.0 / speed)
+        else:
+            guess = 0.01 / (max(self.rtol, self.atol) * speed)
+        guess = min(guess, span, self.max_step)
+        probe = self.stages.k[1]
+        np.multiply(v, guess, out=self._back)
+        self._back += z
+        self.flow.velocity(t + guess, self._back, probe)
+        self.evaluations += 1
+        probe -= v
+        change = self._size(z, probe) / guess
+        if not math.isfinite(change):
+            return 0.01 * guess
+        largest = max(speed, change)
+        better = (0.01 / largest) ** (1.0 / self.estimate) if largest > 1e-15 else max(1e-6, guess * 1e-3)
+        return float(min(100 * guess, better, span, self.max_step))
+
+    def _size(self, z: Array, vector: Array) -> float:
+        """`vector` in tolerances at z."""
+        if self._norm is not None:
+            return float(self._norm(z, vector, self.rtol, self.atol))
+        self._local_error[:] = vector
+        return self._scaled(self._local_error, z, z)
