@@ -15,6 +15,7 @@ import hashlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numba
@@ -41,36 +42,44 @@ def source_digest() -> str:
 
 
 class _Kernel:
-    """A compiled function with two faces: cached on disk for our own plug-ins, uncached for a user's."""
+    """A function compiled on first use, up to four times: parallel or serial, cached on disk or not.
+
+    Which twin runs is decided by the caller from sizes alone, never from the number of threads, so that
+    results do not depend on it.
+    """
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
         self.function = function
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
         self._options = options
-        self.cached = numba.njit(cache=True, **options)(function)
-        _stamp(self.cached)
-        self._uncached: Any = None
+        self._twins: dict[tuple[bool, bool], Any] = {}
 
-    @property
-    def uncached(self) -> Any:
-        """The twin without a disk cache, made on first use."""
-        if self._uncached is None:
-            self._uncached = numba.njit(cache=False, **self._options)(self.function)
-        return self._uncached
+    def _twin(self, parallel: bool, cached: bool) -> Any:
+        if (parallel, cached) not in self._twins:
+            function = self.function
+            twin = FunctionType(
+                function.__code__, function.__globals__, function.__name__, function.__defaults__
+            )
+            # Numba names cache files after the qualified name and does not look at the options.
+            twin.__qualname__ = function.__qualname__ + ("_parallel" if parallel else "_serial")
+            twin.__module__ = function.__module__
+            dispatcher = numba.njit(cache=cached, parallel=parallel, **self._options)(twin)
+            if cached:
+                _stamp(dispatcher)
+            self._twins[parallel, cached] = dispatcher
+        return self._twins[parallel, cached]
 
-    def __call__(self, plugin: Any, *args: Any) -> Any:
-        return (self.cached if is_ours(type(plugin)) else self.uncached)(plugin, *args)
+    def __call__(self, plugin: Any, *args: Any, parallel: bool = False) -> Any:
+        return self._twin(parallel, is_ours(type(plugin)))(plugin, *args)
 
 
-def kernel(*, parallel: bool = False, fast: bool = True) -> Callable[[Callable[..., Any]], _Kernel]:
-    """Compile a kernel whose first argument is a plug-in, passed flat."""
+def kernel(*, fast: bool = True) -> Callable[[Callable[..., Any]], _Kernel]:
+    """Compile a kernel whose first argument is a plug-in, passed flat; `prange` loops run on threads if asked."""
 
     def decorate(function: Callable[..., Any]) -> _Kernel:
         flags = FAST if fast else False
-        return _Kernel(
-            function, {"parallel": parallel, "fastmath": flags, "error_model": "numpy", "nogil": True}
-        )
+        return _Kernel(function, {"fastmath": flags, "error_model": "numpy", "nogil": True})
 
     return decorate
 
@@ -112,9 +121,6 @@ def _expose(name: str) -> None:
 
     def implementation(self: Any, z: Any) -> Any:
         method = getattr(getattr(self, "instance_class", None), name, None)
-        if method is None:
-            return None
-
         return method
 
     for numba_type in (types.NamedTuple, types.NamedUniTuple):

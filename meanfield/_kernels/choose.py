@@ -1,0 +1,116 @@
+"""A two-layer network bound to data: prediction and pull-back by the strategy that suits the sizes."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+
+from meanfield._kernels import two_layer, two_layer_blas
+from solvers.protocols import Array
+
+# Inputs from which one product with BLAS beats a loop per input.
+BLAS_FROM_INPUTS = 9
+# Pairs (particle, datum) below which starting threads costs more than they save. Sizes alone decide.
+PARALLEL_FROM_PAIRS = 200_000
+
+
+class TwoLayerOnData:
+    """``(int Phi dmu)(x_i)`` and its pull-back for ``Phi = a sigma(w . x + b)`` on fixed inputs.
+
+    Parameters
+    ----------
+    activation : plug-in
+    X : ndarray, (n, d)
+    outputs : int
+        Number of predictions a point.
+    fixed : float or None
+        The outer weight, where it is not part of theta.
+    bias : bool
+    """
+
+    def __init__(self, activation: Any, X: Array, outputs: int, fixed: float | None, bias: bool) -> None:
+        self.activation = activation
+        self.X = X
+        self.XT = np.ascontiguousarray(X.T)
+        self.outputs = outputs
+        self.outer = 0 if fixed is not None else outputs
+        self.fixed = 0.0 if fixed is None else float(fixed)
+        self.bias = bias
+        self.blas = X.shape[1] >= BLAS_FROM_INPUTS
+
+    def _parallel(self, m: int) -> bool:
+        block = two_layer_blas.BLOCK if self.blas else two_layer.BLOCK
+        return m > block and m * self.X.shape[0] >= PARALLEL_FROM_PAIRS
+
+    def integrate(self, positions: Array, coefficients: Array) -> Array:
+        """``sum_j c_j Phi(theta_j; x_i)``: (n,), or (n, k) with k outputs."""
+        strategy: Any = two_layer_blas if self.blas else two_layer
+        m, n = positions.shape[0], self.X.shape[0]
+        partial = np.empty((-(-m // strategy.BLOCK), self.outputs, n))
+        with two_layer_blas.one_blas_thread() if self.blas else nullcontext():
+            strategy.integrate(
+                self.activation,
+                np.ascontiguousarray(positions),
+                np.ascontiguousarray(coefficients),
+                self.XT,
+                self.outer,
+                self.bias,
+                self.fixed,
+                partial,
+                parallel=self._parallel(m),
+            )
+        total = partial[0] if partial.shape[0] == 1 else partial.sum(axis=0)
+        return total[0] if self.outputs == 1 else np.ascontiguousarray(total.T)
+
+    def pullback(self, positions: Array, q: Array) -> tuple[Array, Array]:
+        """``<q, Phi(theta_j)>`` (m,) and its gradient in theta_j (m, p), for q (n,) or (n, k)."""
+        m, p = positions.shape
+        values, gradient = np.empty(m), np.empty((m, p))
+        front = q.reshape(1, -1) if self.outputs == 1 else np.ascontiguousarray(q.T)
+        data = (self.X, self.XT) if self.blas else (self.XT,)
+        strategy: Any = two_layer_blas if self.blas else two_layer
+        with two_layer_blas.one_blas_thread() if self.blas else nullcontext():
+            strategy.pullback(
+                self.activation,
+                np.ascontiguousarray(positions),
+                *data,
+                np.ascontiguousarray(front),
+                self.outer,
+                self.bias,
+                self.fixed,
+                values,
+                gradient,
+                parallel=self._parallel(m),
+            )
+        return values, gradient
+
+
+def warmup(progress: Any = None) -> int:
+    """Compile (or load from the cache) the kernels of every built-in activation; returns how many calls it made.
+
+    Parameters
+    ----------
+    progress : callable, optional
+        Called with a short text before each compilation.
+    """
+    from meanfield import activations
+
+    plugins = [cls() for cls in dict.fromkeys(activations.BY_NAME.values())]
+    plugins.append(activations.PiecewiseLinear([(0.5, -2.5), (1.5, 7.5)]).prepared())
+    calls = 0
+    for plugin in plugins:
+        for d in (2, BLAS_FROM_INPUTS):
+            for m, n in ((4, 8), (2 * two_layer_blas.BLOCK, PARALLEL_FROM_PAIRS // 128)):
+                if progress is not None:
+                    size = "serial" if m == 4 else "parallel"
+                    progress(f"{type(plugin).__name__}, {'loops' if d == 2 else 'BLAS'}, {size}")
+                data = TwoLayerOnData(plugin, np.ones((n, d)), 1, None, True)
+                positions = np.ones((m, d + 2))
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    data.pullback(positions, data.integrate(positions, np.ones(m)))
+                calls += 1
+    return calls

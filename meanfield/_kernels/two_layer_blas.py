@@ -1,0 +1,96 @@
+"""Two-layer networks, strategy for many inputs: blocks of particles through BLAS, activations fused between.
+
+Numba's ``np.dot`` calls the BLAS of SciPy; inside `prange` it must run on one thread (50 times slower
+otherwise, and its sums would depend on the number of threads): call these under `one_blas_thread`.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from solvers._jit import kernel
+
+BLOCK = 128
+
+
+@cache
+def _controller() -> Any:
+    # SciPy's BLAS is loaded lazily by Numba: a limit set before it is loaded would miss it.
+    import scipy.linalg.cython_blas  # noqa: F401
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Limit every BLAS of the process to one thread inside a `with` block."""
+    limits: AbstractContextManager[Any] = _controller().limit(limits=1, user_api="blas")
+    return limits
+
+
+@kernel()
+def integrate(activation, positions, coefficients, XT, outer, bias, fixed, partial):
+    """partial[block, o, i] = sum over the block of c_j a_jo sigma(w_j . x_i + b_j)."""
+    blocks, outputs, n = partial.shape
+    m = positions.shape[0]
+    d = XT.shape[0]
+    for block in prange(blocks):
+        low = block * BLOCK
+        high = min(m, low + BLOCK)
+        weights = np.ascontiguousarray(positions[low:high, outer : outer + d])
+        z = np.dot(weights, XT)
+        front = np.empty((outputs, high - low))
+        for j in range(high - low):
+            theta = positions[low + j]
+            shift = theta[outer + d] if bias else 0.0
+            for i in range(n):
+                z[j, i] = activation.value(z[j, i] + shift)
+            for o in range(outputs):
+                front[o, j] = coefficients[low + j] * (theta[o] if outer > 0 else fixed)
+        partial[block] = np.dot(front, z)
+
+
+@kernel()
+def pullback(activation, positions, X, XT, q, outer, bias, fixed, values, gradient):
+    """values[j] = <q, Phi(theta_j)>, gradient[j] its gradient in theta_j; q is (outputs, n)."""
+    outputs, n = q.shape
+    d = XT.shape[0]
+    m = positions.shape[0]
+    blocks = (m + BLOCK - 1) // BLOCK
+    for block in prange(blocks):
+        low = block * BLOCK
+        high = min(m, low + BLOCK)
+        weights = np.ascontiguousarray(positions[low:high, outer : outer + d])
+        z = np.dot(weights, XT)
+        c = np.empty((high - low, n))
+        for j in range(high - low):
+            theta = positions[low + j]
+            shift = theta[outer + d] if bias else 0.0
+            total = 0.0
+            for o in range(outputs):
+                a = theta[o] if outer > 0 else fixed
+                inner = 0.0
+                for i in range(n):
+                    inner += q[o, i] * activation.value(z[j, i] + shift)
+                if outer > 0:
+                    gradient[low + j, o] = inner
+                total += a * inner
+                if o == 0:
+                    for i in range(n):
+                        c[j, i] = a * q[o, i]
+                else:
+                    for i in range(n):
+                        c[j, i] += a * q[o, i]
+            values[low + j] = total
+            slope_sum = 0.0
+            for i in range(n):
+                c[j, i] *= activation.slope(z[j, i] + shift)
+                slope_sum += c[j, i]
+            if bias:
+                gradient[low + j, outer + d] = slope_sum
+        gradient[low:high, outer : outer + d] = np.dot(c, X)

@@ -1,0 +1,270 @@
+"""Activations: NamedTuples with plain methods ``value(z)`` and ``slope(z)``, compiled where they are used.
+
+To add one, write a class like these (here or in a script of your own): at least one field, scalar in, scalar
+out, branches allowed. Optional constants tell the library more:
+
+- ``degree``: sigma(c z) = c^degree sigma(z) for c > 0; None if not homogeneous;
+- ``smooth``: False if the slope jumps (then the flow's velocity does too, on finite data);
+- ``bounds``: a `Bounds`, the constants that proofs ask for, tested against the function.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from solvers import _check
+from solvers.errors import InputError
+
+INFINITE = math.inf
+
+
+class Bounds(NamedTuple):
+    """Constants of an activation: B_sigma = sup |sigma|, L (Lipschitz), M_D = sup |sigma'|, M'_D (of sigma').
+
+    M'_D is the Lipschitz constant of sigma'; infinite where sigma' jumps.
+    """
+
+    value: float
+    lipschitz: float
+    slope: float
+    slope_lipschitz: float
+
+
+class ReLU(NamedTuple):
+    """``max(z, 0)``; the slope at the kink is 1{z > 0}, that is 0 at z = 0, unless `slope_at_zero` says otherwise."""
+
+    slope_at_zero: float = 0.0
+
+    degree = 1
+    smooth = False
+    bounds = Bounds(INFINITE, 1.0, 1.0, INFINITE)
+
+    def value(self, z: float) -> float:
+        return z if z > 0.0 else 0.0
+
+    def slope(self, z: float) -> float:
+        return 1.0 if z > 0.0 else (self.slope_at_zero if z == 0.0 else 0.0)
+
+
+class LeakyReLU(NamedTuple):
+    """``z`` for z > 0, ``negative_slope * z`` otherwise."""
+
+    negative_slope: float = 0.01
+
+    degree = 1
+    smooth = False
+
+    @property
+    def bounds(self) -> Bounds:
+        largest = max(1.0, abs(self.negative_slope))
+        return Bounds(INFINITE, largest, largest, INFINITE)
+
+    def value(self, z: float) -> float:
+        return z if z > 0.0 else self.negative_slope * z
+
+    def slope(self, z: float) -> float:
+        return 1.0 if z > 0.0 else self.negative_slope
+
+
+class Tanh(NamedTuple):
+    """``tanh(gain * z)``."""
+
+    gain: float = 1.0
+
+    degree = None
+    smooth = True
+
+    @property
+    def bounds(self) -> Bounds:
+        g = abs(self.gain)
+        # |tanh''| is largest where tanh^2 = 1/3: 4/(3 sqrt 3).
+        return Bounds(1.0, g, g, g * g * 4.0 / (3.0 * math.sqrt(3.0)))
+
+    def value(self, z: float) -> float:
+        return math.tanh(self.gain * z)
+
+    def slope(self, z: float) -> float:
+        t = math.tanh(self.gain * z)
+        return self.gain * (1.0 - t * t)
+
+
+class Sigmoid(NamedTuple):
+    """``1 / (1 + exp(-gain * z))``."""
+
+    gain: float = 1.0
+
+    degree = None
+    smooth = True
+
+    @property
+    def bounds(self) -> Bounds:
+        g = abs(self.gain)
+        return Bounds(1.0, g / 4.0, g / 4.0, g * g / (6.0 * math.sqrt(3.0)))
+
+    def value(self, z: float) -> float:
+        # exp of a non-positive number only: no overflow on either side.
+        e = math.exp(-abs(self.gain * z))
+        return 1.0 / (1.0 + e) if self.gain * z >= 0.0 else e / (1.0 + e)
+
+    def slope(self, z: float) -> float:
+        e = math.exp(-abs(self.gain * z))
+        return self.gain * e / ((1.0 + e) * (1.0 + e))
+
+
+class Softplus(NamedTuple):
+    """``log(1 + exp(beta z)) / beta``: a smooth ReLU, within log(2)/beta of it."""
+
+    beta: float = 1.0
+
+    degree = None
+    smooth = True
+
+    @property
+    def bounds(self) -> Bounds:
+        return Bounds(INFINITE, 1.0, 1.0, self.beta / 4.0)
+
+    def value(self, z: float) -> float:
+        return max(z, 0.0) + math.log1p(math.exp(-abs(self.beta * z))) / self.beta
+
+    def slope(self, z: float) -> float:
+        e = math.exp(-abs(self.beta * z))
+        return 1.0 / (1.0 + e) if z >= 0.0 else e / (1.0 + e)
+
+
+class Erf(NamedTuple):
+    """``erf(scale * z)``; the default scale 1/sqrt 2 is the one of the closed-form kernels."""
+
+    scale: float = math.sqrt(0.5)
+
+    degree = None
+    smooth = True
+
+    @property
+    def bounds(self) -> Bounds:
+        s = abs(self.scale)
+        slope = 2.0 * s / math.sqrt(math.pi)
+        # |sigma''| = 4 s^3 |z| exp(-s^2 z^2)/sqrt(pi), largest at z = 1/(s sqrt 2).
+        return Bounds(1.0, slope, slope, 4.0 * s * s / math.sqrt(2.0 * math.pi * math.e))
+
+    def value(self, z: float) -> float:
+        return math.erf(self.scale * z)
+
+    def slope(self, z: float) -> float:
+        u = self.scale * z
+        return 1.1283791670955126 * self.scale * math.exp(-u * u)
+
+
+class Quadratic(NamedTuple):
+    """``factor * z^2``."""
+
+    factor: float = 1.0
+
+    degree = 2
+    smooth = True
+
+    @property
+    def bounds(self) -> Bounds:
+        return Bounds(INFINITE, INFINITE, INFINITE, 2.0 * abs(self.factor))
+
+    def value(self, z: float) -> float:
+        return self.factor * z * z
+
+    def slope(self, z: float) -> float:
+        return 2.0 * self.factor * z
+
+
+class Identity(NamedTuple):
+    """``factor * z``: a linear network."""
+
+    factor: float = 1.0
+
+    degree = 1
+    smooth = True
+
+    @property
+    def bounds(self) -> Bounds:
+        g = abs(self.factor)
+        return Bounds(INFINITE, g, g, 0.0)
+
+    def value(self, z: float) -> float:
+        return self.factor * z
+
+    def slope(self, z: float) -> float:
+        return self.factor
+
+
+class PiecewiseLinear(NamedTuple):
+    """Linear between knots, constant outside the first and the last.
+
+    Parameters
+    ----------
+    knots : sequence of (z, sigma(z)), or array (K, 2)
+        At least two, in increasing z. The slope at a knot is the one to its right.
+    """
+
+    knots: Any
+
+    degree = None
+    smooth = False
+
+    def prepared(self) -> PiecewiseLinear:
+        """The same function with its knots checked and in an array, as compiled code wants them."""
+        table = _check.array(self.knots, "knots", ndim=2)
+        if table.shape[1] != 2 or table.shape[0] < 2 or (np.diff(table[:, 0]) <= 0).any():
+            raise InputError("knots must be at least two pairs (z, value) with z increasing")
+        return PiecewiseLinear(table)
+
+    @property
+    def bounds(self) -> Bounds:
+        table = np.asarray(self.knots, dtype=np.float64)
+        steepest = float(np.abs(np.diff(table[:, 1]) / np.diff(table[:, 0])).max())
+        return Bounds(float(np.abs(table[:, 1]).max()), steepest, steepest, INFINITE)
+
+    def value(self, z: float) -> float:
+        k = self.knots
+        if z < k[0][0]:
+            return float(k[0][1])
+        for i in range(1, len(k)):
+            if z < k[i][0]:
+                share = (z - k[i - 1][0]) / (k[i][0] - k[i - 1][0])
+                return float(k[i - 1][1] + (k[i][1] - k[i - 1][1]) * share)
+        # Adding 0 z lets a NaN through, which the comparisons above would hide.
+        return float(k[len(k) - 1][1] + 0.0 * z) if z != np.inf else float(k[len(k) - 1][1])
+
+    def slope(self, z: float) -> float:
+        k = self.knots
+        if z < k[0][0]:
+            return 0.0
+        for i in range(1, len(k)):
+            if z < k[i][0]:
+                return float((k[i][1] - k[i - 1][1]) / (k[i][0] - k[i - 1][0]))
+        return 0.0
+
+    def __repr__(self) -> str:
+        pairs = ", ".join(f"({float(z):g}, {float(y):g})" for z, y in self.knots)
+        return f"PiecewiseLinear([{pairs}])"
+
+
+BY_NAME = {
+    "relu": ReLU,
+    "leaky_relu": LeakyReLU,
+    "tanh": Tanh,
+    "sigmoid": Sigmoid,
+    "softplus": Softplus,
+    "erf": Erf,
+    "quadratic": Quadratic,
+    "identity": Identity,
+    "linear": Identity,
+}
+
+
+def resolve(activation: Any) -> Any:
+    """An activation given as itself or by name, with its own check run (``prepared``) where it has one."""
+    if isinstance(activation, str):
+        return BY_NAME[_check.choice(activation.lower(), "activation", BY_NAME)]()
+    if isinstance(activation, type):
+        raise InputError(f"activation is the class {activation.__name__}; pass an instance: {activation.__name__}()")
+    return activation.prepared() if hasattr(activation, "prepared") else activation

@@ -1,0 +1,9 @@
+"""Dynamics of particle measures, one a file."""
+
+from __future__ import annotations
+
+from meanfield.flows.conic import ConicFlow
+from meanfield.flows.sgd import SGD
+from meanfield.flows.wasserstein import WassersteinFlow
+
+__all__ = ["SGD", "ConicFlow", "WassersteinFlow"]

@@ -1,0 +1,126 @@
+"""Stochastic gradient descent of a network of finite width, on the clock of the flow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from meanfield.flows._bound import BoundParticles, require_measure
+from meanfield.objective import Objective
+from solvers import _check
+from solvers._rng import seed_words
+from solvers.errors import InputError
+from solvers.measure import ParticleMeasure
+from solvers.protocols import Array
+
+
+class SGD:
+    """``theta_j <- theta_j - step * grad F'_batch(mu)(theta_j)``; iteration k is at time t = k * step.
+
+    In terms of the m-particle loss F_m the learning rate is m * step, so that widths are comparable. The
+    batch of iteration k depends on (rng, k) alone: runs are reproducible and can be resumed anywhere.
+
+    Parameters
+    ----------
+    objective : Objective
+    step : float
+        Step in the time unit of the flow.
+    batch : int, optional
+        Samples an iteration, drawn independently with replacement; None takes all data (gradient descent).
+    rng : int, SeedSequence or Generator
+    sampler : callable, optional
+        ``sampler(generator, size) -> X, y`` draws fresh samples from a population; the objective's own data
+        then only serve to record its value.
+    replace : bool
+        False draws each batch without replacement (batches stay independent of each other).
+    """
+
+    kind = "map"
+
+    def __init__(
+        self,
+        objective: Objective,
+        step: float,
+        batch: int | None = None,
+        rng: Any = 0,
+        sampler: Callable[[np.random.Generator, int], tuple[Any, Any]] | None = None,
+        replace: bool = True,
+    ) -> None:
+        if not isinstance(objective, Objective):
+            raise InputError(
+                f"SGD needs an Objective on data, not {type(objective).__name__}; for a population pass an "
+                "Objective on test data and sampler="
+            )
+        self.objective = objective
+        self.step = _check.number(step, "step", positive=True)
+        self.batch = None if batch is None else _check.number(batch, "batch", positive=True, integer=True)
+        if sampler is not None and self.batch is None:
+            raise InputError("sampler= draws fresh samples: say how many a step with batch=")
+        n = objective.X.shape[0]
+        if not replace and self.batch is not None and self.batch > n and sampler is None:
+            raise InputError(f"batch={self.batch} without replacement needs at least as many data, not {n}")
+        self.sampler = sampler
+        self.replace = bool(replace)
+        self.words = seed_words(rng, "sgd")
+
+    def __repr__(self) -> str:
+        batch = "all data" if self.batch is None else f"batch={self.batch}"
+        return f"SGD({self.objective!r}, step={self.step:g}, {batch})"
+
+    def describe(self) -> dict[str, Any]:
+        """Configuration for provenance."""
+        return {
+            "flow": "SGD",
+            "step": self.step,
+            "batch": self.batch,
+            "replace": self.replace,
+            "sampler": None if self.sampler is None else getattr(self.sampler, "__qualname__", repr(self.sampler)),
+            "key": [int(w) for w in self.words],
+            **self.objective.describe(),
+        }
+
+    def prepare(self, state: Any) -> _BoundSGD:
+        """The iteration bound to the width, weights and signs of one measure."""
+        return _BoundSGD(self, require_measure(state))
+
+    def pack(self, state: Any) -> Array:
+        """Positions as one flat vector."""
+        return self.prepare(state).pack(state)
+
+    def unpack(self, z: Array, like: Any) -> ParticleMeasure:
+        """The measure at z, with the weights of `like`."""
+        return self.prepare(like).unpack(z, like)
+
+    def batch_at(self, k: int) -> Objective:
+        """The objective on the batch of iteration k."""
+        if self.batch is None:
+            return self.objective
+        draw = np.random.Generator(np.random.Philox(key=self.words, counter=[0, 0, 0, k]))
+        if self.sampler is not None:
+            X, y = self.sampler(draw, self.batch)
+            return self.objective.on(np.ascontiguousarray(X, dtype=np.float64), np.asarray(y))
+        n = self.objective.X.shape[0]
+        weight = self.objective.sample_weight
+        if weight is not None:
+            # Importance: data are drawn with their weights, then count alike.
+            chosen = draw.choice(n, size=self.batch, replace=self.replace, p=weight / weight.sum())
+        elif self.replace:
+            chosen = draw.integers(0, n, size=self.batch)
+        else:
+            chosen = draw.choice(n, size=self.batch, replace=False)
+        return self.objective.on(self.objective.X[chosen], self.objective.y[chosen])
+
+
+class _BoundSGD(BoundParticles):
+    kind = "map"
+
+    def __init__(self, flow: SGD, measure: ParticleMeasure) -> None:
+        super().__init__(flow, measure)
+        self.default_step = flow.step
+
+    def step(self, z: Array, h: float, k: int) -> None:
+        """One iteration, in place."""
+        velocity = self.flow.batch_at(k)._velocity(self.measure(z))
+        z += h * velocity.reshape(-1)

@@ -1,0 +1,93 @@
+"""The Wasserstein gradient flow of an objective, carried by particles."""
+
+from __future__ import annotations
+
+from typing import Any, overload
+
+import numpy as np
+
+from meanfield.flows._bound import BoundParticles, describe_functional, functional_velocity, require_measure
+from meanfield.plugins import check_functional
+from solvers import _check
+from solvers.errors import InputError
+from solvers.measure import ParticleMeasure
+from solvers.protocols import Array
+
+
+class WassersteinFlow:
+    """``d theta_j / dt = -grad F'(mu)(theta_j)``, that is ``d_t mu = div(mu grad F'(mu))``.
+
+    An Euler step h is gradient descent on F as a function of m particles with learning rate m h. Along the
+    flow ``dF/dt = -int |grad F'(mu)|^2 dmu``.
+
+    Parameters
+    ----------
+    objective : Objective or functional
+        Anything with ``value`` and ``first_variation`` of a measure.
+    time_unit : {"flow", "alpha"}
+        "flow": the equation above. "alpha": velocities are divided by scale^2, the time of lazy training.
+
+    References
+    ----------
+    Chizat and Bach, 2018 (1805.09545); Mei, Montanari and Nguyen, 2018 (1804.06561); Rotskoff and
+    Vanden-Eijnden, 2018 (1805.00915).
+    """
+
+    kind = "ode"
+
+    def __init__(self, objective: Any, time_unit: str = "flow") -> None:
+        check_functional(objective)
+        self.objective = objective
+        self.time_unit = _check.choice(time_unit, "time_unit", ("flow", "alpha"))
+        scale = float(getattr(getattr(objective, "network", None), "scale", 1.0))
+        self.time_factor = 1.0 if self.time_unit == "flow" else 1.0 / scale**2
+
+    def __repr__(self) -> str:
+        unit = "" if self.time_unit == "flow" else ", time_unit='alpha'"
+        return f"WassersteinFlow({self.objective!r}{unit})"
+
+    def describe(self) -> dict[str, Any]:
+        """Configuration for provenance."""
+        return {"flow": "WassersteinFlow", "time_unit": self.time_unit, **describe_functional(self.objective)}
+
+    def prepare(self, state: Any) -> _BoundWasserstein:
+        """The flow bound to the width, weights and signs of one measure."""
+        return _BoundWasserstein(self, require_measure(state))
+
+    def pack(self, state: Any) -> Array:
+        """Positions as one flat vector."""
+        return self.prepare(state).pack(state)
+
+    def unpack(self, z: Array, like: Any) -> ParticleMeasure:
+        """The measure at z, with the weights of `like`."""
+        return self.prepare(like).unpack(z, like)
+
+    @overload
+    def velocity(self, measure: ParticleMeasure, /) -> Array: ...
+
+    @overload
+    def velocity(self, t: float, z: Array, out: Array, /) -> Array: ...
+
+    def velocity(self, *args: Any) -> Array:
+        """The velocity of every particle of a measure, (m, p).
+
+        Also callable as ``velocity(t, z, out)`` for equal weights, as `solvers.Flow` has it.
+        """
+        if len(args) == 1:
+            return functional_velocity(self.objective, require_measure(args[0])) * self.time_factor
+        t, z, out = args
+        dim = int(self.objective.network.dim) if hasattr(self.objective, "network") else self.objective.space.dim
+        return self.prepare(ParticleMeasure(z.reshape(-1, dim))).velocity(t, z, out)
+
+
+class _BoundWasserstein(BoundParticles):
+    def velocity(self, t: float, z: Array, out: Array) -> Array:
+        result = functional_velocity(self.functional, self.measure(z))
+        if result.shape != self.shape:
+            raise InputError(
+                f"the functional's velocity must have shape {self.shape}, but its shape is {result.shape}"
+            )
+        if self.space is not None and type(self.space).__name__ == "Sphere":
+            result = self.space.tangent(z.reshape(self.shape), result)
+        np.multiply(result, self.flow.time_factor, out=out.reshape(self.shape))
+        return out

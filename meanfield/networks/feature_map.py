@@ -1,0 +1,92 @@
+"""Any neuron Phi(theta; x): a feature map in plain NumPy, bound to data in blocks of bounded memory."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from solvers import _check
+from solvers.protocols import Array
+
+# Bytes of one block of features (particles x data x outputs).
+BLOCK_BYTES = 16_000_000
+
+
+@runtime_checkable
+class FeatureMap(Protocol):
+    """What a user writes to bring a new neuron: its number of coordinates, its output, and the pull-back.
+
+    - ``dim``: coordinates of theta, p;
+    - ``features(positions, X)``: Phi(theta_j; x_i), shape (m, n), or (m, n, k) with k outputs;
+    - ``vjp(positions, X, q)``: sum_i q_i grad_theta Phi(theta_j; x_i), shape (m, p), for q (n,) or (n, k).
+
+    Optional: ``space`` (default Euclidean), ``scale``, ``centre``, ``mobility`` (p,), ``layout``,
+    ``smooth`` (False if vjp jumps), ``bind(X)`` for a faster operator on fixed data, ``sample``.
+    """
+
+    dim: int
+
+    def features(self, positions: Array, X: Array) -> Array: ...
+
+    def vjp(self, positions: Array, X: Array, q: Array) -> Array: ...
+
+
+class FeaturesOnData:
+    """``int Phi dmu`` and its pull-back on fixed inputs, a block of particles at a time, in fixed order."""
+
+    def __init__(self, network: Any, X: Array) -> None:
+        self.network = network
+        self.X = X
+
+    def _blocks(self, m: int) -> list[slice]:
+        outputs = max(1, int(getattr(self.network, "outputs", 1)))
+        size = max(1, BLOCK_BYTES // (8 * max(1, self.X.shape[0]) * outputs))
+        return [slice(low, min(m, low + size)) for low in range(0, m, size)]
+
+    def integrate(self, positions: Array, coefficients: Array) -> Array:
+        """``sum_j c_j Phi(theta_j; x_i)``: (n,) or (n, k)."""
+        total: Any = 0.0
+        for block in self._blocks(positions.shape[0]):
+            total = total + np.tensordot(
+                coefficients[block], self.network.features(positions[block], self.X), axes=(0, 0)
+            )
+        return np.asarray(total)
+
+    def pullback(self, positions: Array, q: Array) -> tuple[Array, Array]:
+        """``<q, Phi(theta_j)>`` (m,) and its gradient in theta_j (m, p)."""
+        values, gradient = np.empty(positions.shape[0]), np.empty(positions.shape)
+        for block in self._blocks(positions.shape[0]):
+            part = positions[block]
+            values[block] = np.tensordot(self.network.features(part, self.X), q, axes=q.ndim)
+            gradient[block] = self.network.vjp(part, self.X, q)
+        return values, gradient
+
+
+def bind(network: Any, X: Array) -> Any:
+    """The network on fixed inputs: its own operator where it offers one, blocks of NumPy otherwise."""
+    return network.bind(X) if hasattr(network, "bind") else FeaturesOnData(network, X)
+
+
+def predict(network: Any, measure: Any, X: Any) -> Array:
+    """``f_mu(x) = scale * (int Phi dmu - centre(x))`` for any feature map: (n,) or (n, k)."""
+    if hasattr(network, "predict"):
+        return np.asarray(network.predict(measure, X))
+    inputs = _check.array(X, "X", ndim=2)
+    raw = bind(network, inputs).integrate(measure.positions, measure.coefficients)
+    return np.asarray(scale_of(network) * (raw - centre_of(network, inputs)))
+
+
+def scale_of(network: Any) -> float:
+    """The factor alpha of a network, 1 where it names none."""
+    return float(getattr(network, "scale", 1.0))
+
+
+def centre_of(network: Any, X: Array) -> Any:
+    """``centre(x_i)``: what is subtracted from int Phi dmu, 0 where nothing is."""
+    centre = getattr(network, "centre", None)
+    if centre is None:
+        return 0.0
+    if hasattr(centre, "positions"):
+        return bind(network, X).integrate(centre.positions, centre.coefficients)
+    return _check.array(centre(X), "the values of centre")

@@ -1,0 +1,112 @@
+"""Regularizers V(theta) of one neuron: NamedTuples with vectorized ``value`` and ``gradient``.
+
+``value(positions)`` maps (m, p) to (m,), ``gradient(positions)`` to (m, p). A regularizer that must know
+which coordinates are outer weights has ``bind(network)``, called once by the objective.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from solvers import _check
+from solvers.errors import InputError
+from solvers.protocols import Array
+
+
+class NoRegularizer(NamedTuple):
+    """``V = 0``."""
+
+    strength: float = 0.0
+
+    def value(self, positions: Array) -> Array:
+        return np.zeros(positions.shape[0])
+
+    def gradient(self, positions: Array) -> Array:
+        return np.zeros_like(positions)
+
+
+class Ridge(NamedTuple):
+    """``V(theta) = strength/2 |theta|^2`` over all coordinates, outer weight and bias included (weight decay)."""
+
+    strength: float
+
+    def value(self, positions: Array) -> Array:
+        return np.asarray(0.5 * self.strength * np.einsum("ij,ij->i", positions, positions))
+
+    def gradient(self, positions: Array) -> Array:
+        return np.asarray(self.strength * positions)
+
+
+class PathNorm(NamedTuple):
+    """``V(theta) = strength |a| |(w, b)|``, the product of the norms of outer and inner weights.
+
+    At the balance |a| = |(w, b)| it equals `Ridge` of the same strength, and it is never larger. The gradient
+    is set to 0 in a factor whose norm is 0 (a subgradient).
+    """
+
+    strength: float
+    outer: int = 1
+    fixed: float = 0.0
+
+    def bind(self, network: Any) -> PathNorm:
+        """Learn from the network's layout how many coordinates are outer weights."""
+        layout = getattr(network, "layout", None)
+        if layout is None or "w" not in layout:
+            raise InputError("PathNorm needs a network with layers a and w (a TwoLayer); use Ridge instead")
+        start, stop = layout.get("a", (0, 0))
+        fixed = getattr(network, "a", None)
+        return self._replace(outer=stop - start, fixed=0.0 if fixed is None else abs(float(fixed)))
+
+    def _norms(self, positions: Array) -> tuple[Array, Array]:
+        inner = np.linalg.norm(positions[:, self.outer :], axis=1)
+        if self.outer == 0:
+            return np.full(positions.shape[0], self.fixed), inner
+        return np.linalg.norm(positions[:, : self.outer], axis=1), inner
+
+    def value(self, positions: Array) -> Array:
+        outer, inner = self._norms(positions)
+        return np.asarray(self.strength * outer * inner)
+
+    def gradient(self, positions: Array) -> Array:
+        outer, inner = self._norms(positions)
+        factor = np.empty_like(positions)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            factor[:, : self.outer] = np.where(outer > 0, inner / outer, 0.0)[:, None]
+            factor[:, self.outer :] = np.where(inner > 0, outer / inner, 0.0)[:, None]
+        return np.asarray(self.strength * factor * positions)
+
+
+class TotalVariation(NamedTuple):
+    """``V(theta) = strength``: int V dmu = strength * mass, the total variation of the measure.
+
+    It moves masses, not positions: use it with `ConicFlow`.
+    """
+
+    strength: float
+
+    def value(self, positions: Array) -> Array:
+        return np.full(positions.shape[0], float(self.strength))
+
+    def gradient(self, positions: Array) -> Array:
+        return np.zeros_like(positions)
+
+
+def checked(regularizer: Any, network: Any) -> Any:
+    """A regularizer ready for use with `network`: None becomes `NoRegularizer`, strengths are checked."""
+    from meanfield.plugins import check_regularizer
+
+    if regularizer is None:
+        return NoRegularizer()
+    if isinstance(regularizer, type):
+        raise InputError(
+            f"regularizer is the class {regularizer.__name__}; pass an instance, such as {regularizer.__name__}(1e-3)"
+        )
+    if isinstance(regularizer, (int, float)):
+        raise InputError(f"regularizer must be an object, such as Ridge({regularizer:g}), not a number")
+    if hasattr(regularizer, "strength"):
+        _check.number(regularizer.strength, "the regularizer's strength", nonnegative=True)
+    bound = regularizer.bind(network) if hasattr(regularizer, "bind") else regularizer
+    check_regularizer(bound, network)
+    return bound
