@@ -7,10 +7,10 @@ import os as _os
 # Spinning worker threads cost more than they save beside another busy process; must be set before numba loads.
 _os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-from solvers._auto import Auto  # noqa: E402
-from solvers._integrate import Step, integrate, steps  # noqa: E402
-from solvers.errors import DivergenceError, FileFormatError, InputError, PluginError  # noqa: E402
-from solvers.explicit import (  # noqa: E402
+from solvers._auto import Auto
+from solvers._integrate import Step, integrate, steps
+from solvers.errors import DivergenceError, FileFormatError, InputError, PluginError
+from solvers.explicit import (
     RK4,
     BogackiShampine,
     ButcherTableau,
@@ -19,8 +19,8 @@ from solvers.explicit import (  # noqa: E402
     Heun,
     RungeKutta,
 )
-from solvers.function_flow import FunctionFlow, pairwise  # noqa: E402
-from solvers.observe import (  # noqa: E402
+from solvers.function_flow import FunctionFlow, pairwise
+from solvers.observe import (
     Checkpoint,
     Progress,
     StopRule,
@@ -30,8 +30,8 @@ from solvers.observe import (  # noqa: E402
     stop_at_time_budget,
     stop_when,
 )
-from solvers.result import Status, Trajectory, load  # noqa: E402
-from solvers.schedule import every, linspace, logspace  # noqa: E402
+from solvers.result import Status, Trajectory, load
+from solvers.schedule import every, linspace, logspace
 
 __all__ = [
     "RK4",

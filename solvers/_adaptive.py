@@ -171,7 +171,7 @@ class AdaptiveStepper(Stepper):
         if h < 16 * np.finfo(float).eps * max(abs(t), abs(self.t_end)):
             raise StepFailure(
                 "step_too_small",
-                f"the step size fell to {h:.3g} at t = {t:.6g}, where the solution seems to end or the velocity to jump",
+                f"the step size fell to {h:.3g} at t = {t:.6g}, where the solution ends or the velocity jumps",
             )
         return h, t + h
 
@@ -215,7 +215,7 @@ class AdaptiveStepper(Stepper):
         if self._at_kink:
             # the error at a jump is proportional to the step
             return min(SAFETY, max(SMALLEST, SAFETY / kink_error))
-        return max(SMALLEST, SAFETY * error ** (-1.0 / self.estimate))
+        return max(SMALLEST, SAFETY * math.pow(error, -1.0 / self.estimate))
 
     def _propose(self, size: float, h: float, error: float, kink_error: float, rejected: bool) -> None:
         """Set the proposal for the next step after `size` was accepted (`h` was wanted)."""
@@ -249,7 +249,9 @@ class AdaptiveStepper(Stepper):
 class EmbeddedStepper(AdaptiveStepper):
     """An explicit Runge-Kutta pair: the difference of two orders estimates the error."""
 
-    def __init__(self, flow: Any, t: float, z: Array, t_end: float, tableau: ButcherTableau, **control: Any) -> None:
+    def __init__(
+        self, flow: Any, t: float, z: Array, t_end: float, tableau: ButcherTableau, **control: Any
+    ) -> None:
         super().__init__(flow, t, z, t_end, **control)
         assert tableau.embedded is not None
         self.stages = Stages(flow, tableau, z.size)

@@ -30,7 +30,11 @@ class Auto:
     def choose(self, flow: Any, t: float, z: Array, t_end: float) -> tuple[Any, str]:
         """The method for this flow, state and time left, and the reason in words."""
         if getattr(flow, "smooth", True):
-            method = DormandPrince() if self.rtol is None else DormandPrince(rtol=self.rtol, atol=1e-3 * self.rtol)
+            method = (
+                DormandPrince() if self.rtol is None else DormandPrince(rtol=self.rtol, atol=1e-3 * self.rtol)
+            )
             return method, "the velocity is smooth"
-        other = BogackiShampine() if self.rtol is None else BogackiShampine(rtol=self.rtol, atol=1e-3 * self.rtol)
+        other = (
+            BogackiShampine() if self.rtol is None else BogackiShampine(rtol=self.rtol, atol=1e-3 * self.rtol)
+        )
         return other, "the velocity jumps: a high order would be lost at the kinks"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.errors import FileFormatError, InputError
-from solvers.provenance import jsonable
+from solvers.provenance import jsonable, provenance
 
 HEADER = "header"
 
@@ -55,7 +55,11 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_arrays(
-    path: str | os.PathLike[str], kind: str, version: int, header: Mapping[str, Any], arrays: Mapping[str, Any]
+    path: str | os.PathLike[str],
+    kind: str,
+    version: int,
+    header: Mapping[str, Any],
+    arrays: Mapping[str, Any],
 ) -> None:
     """Write arrays and a JSON header in one move.
 
@@ -74,11 +78,16 @@ def write_arrays(
     for name, value in members.items():
         if value.dtype.hasobject:
             raise InputError(f"{name!r} holds Python objects; only arrays of numbers can be saved")
-    with replacing(path) as file:
-        np.savez(file, **{HEADER: np.frombuffer(text.encode(), dtype=np.uint8)}, **members)
+    members[HEADER] = np.frombuffer(text.encode(), dtype=np.uint8)
+    with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, value in members.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, value, allow_pickle=False)
 
 
-def read_arrays(path: str | os.PathLike[str], kind: str, version: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_arrays(
+    path: str | os.PathLike[str], kind: str, version: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read back what `write_arrays` wrote; nothing is ever unpickled.
 
     Raises
@@ -113,6 +122,16 @@ def read_arrays(path: str | os.PathLike[str], kind: str, version: int) -> tuple[
     if number > version:
         raise FileFormatError(f"{name} has format number {number}, newer than {version}; update this package")
     return header, arrays
+
+
+def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Any], kind: str) -> None:
+    """Write named arrays of some kind with their provenance, in one move."""
+    write_arrays(path, f"solvers-{kind}", 1, {"provenance": provenance()}, arrays)
+
+
+def load_arrays(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
+    """Read what `save_arrays` wrote; nothing is ever unpickled."""
+    return read_arrays(path, f"solvers-{kind}", 1)[1]
 
 
 class _Kind:
@@ -162,6 +181,8 @@ def state_from_arrays(kind: str, arrays: Mapping[str, Any]) -> Any:
     if kind == "array":
         return arrays["values"]
     if kind not in _KINDS:
-        raise FileFormatError(f"states of kind {kind!r} are not known here; call solvers.register_state first")
+        raise FileFormatError(
+            f"states of kind {kind!r} are not known here; call solvers.register_state first"
+        )
     build: Callable[[dict[str, Any]], Any] = _KINDS[kind].resolve().from_dict
     return build(dict(arrays))

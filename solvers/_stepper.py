@@ -99,7 +99,12 @@ class Stepper:
         }
 
     def snapshot(self) -> dict[str, Any]:
-        return {"h": self.h, "rejected": self.rejected, "evaluations": self.evaluations, "kinks": self.kink_steps}
+        return {
+            "h": self.h,
+            "rejected": self.rejected,
+            "evaluations": self.evaluations,
+            "kinks": self.kink_steps,
+        }
 
     def restore(self, t: float, k: int, z: Array, saved: dict[str, Any]) -> None:
         self._front[:] = z
@@ -186,7 +191,9 @@ class FixedStepper(Stepper):
 class RungeKuttaStepper(FixedStepper):
     """An explicit Runge-Kutta method at a fixed step."""
 
-    def __init__(self, flow: Any, t: float, z: Array, t_end: float, step: float, tableau: ButcherTableau) -> None:
+    def __init__(
+        self, flow: Any, t: float, z: Array, t_end: float, step: float, tableau: ButcherTableau
+    ) -> None:
         super().__init__(flow, t, z, t_end, step)
         self.stages = Stages(flow, tableau, z.size)
         # `advance` is the flow's own run of Euler steps

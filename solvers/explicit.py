@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from typing import Any, ClassVar
 
 from solvers import _check
@@ -14,10 +14,8 @@ from solvers._stepper import RungeKuttaStepper, Stepper
 from solvers.errors import InputError
 from solvers.protocols import Array
 
-Tree = tuple["Tree", ...]  # type: ignore[misc]
 
-
-@lru_cache(maxsize=None)
+@cache
 def rooted_trees(order: int) -> tuple[Any, ...]:
     """All rooted trees with `order` vertices, each the sorted tuple of its subtrees."""
     if order == 1:
@@ -78,11 +76,17 @@ class ButcherTableau:
 
     def __post_init__(self) -> None:
         stages = len(self.b)
-        if len(self.a) != stages or len(self.c) != stages or any(len(row) != i for i, row in enumerate(self.a)):
+        if (
+            len(self.a) != stages
+            or len(self.c) != stages
+            or any(len(row) != i for i, row in enumerate(self.a))
+        ):
             raise InputError("a tableau needs one row of i numbers for stage i, and as many nodes as weights")
         for i, row in enumerate(self.a):
             if abs(math.fsum(row) - self.c[i]) > 1e-14:
-                raise InputError(f"row {i} of the tableau sums to {math.fsum(row)!r}, not to its node {self.c[i]!r}")
+                raise InputError(
+                    f"row {i} of the tableau sums to {math.fsum(row)!r}, not to its node {self.c[i]!r}"
+                )
         self._check_order(self.b, self.order, "b")
         if self.embedded is not None:
             if len(self.embedded) != stages:
@@ -100,7 +104,9 @@ class ButcherTableau:
                 error = self.residual(weights, tree)
                 # coefficients are rounded once each: a few ulp over seven stages
                 if abs(error) > 1e-14:
-                    raise InputError(f"{name} misses the condition of order {vertices} of the tree {tree} by {error:.3g}")
+                    raise InputError(
+                        f"{name} misses an order-{vertices} condition (tree {tree}) by {error:.3g}"
+                    )
 
     def residual(self, weights: tuple[float, ...], tree: Any) -> float:
         """``sum_i weights_i Phi_i(tree) - 1/gamma(tree)``."""

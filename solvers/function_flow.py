@@ -162,11 +162,15 @@ class _BoundFunctionFlow:
                 raise PluginError(f"{name} cannot be compiled by numba: {_first_line(problem)}") from problem
             raise
         if not np.array_equal(x, z.reshape(self.shape), equal_nan=True):
-            raise PluginError(f"{name} changes its argument x in place; it must leave x alone and return the velocity")
+            raise PluginError(
+                f"{name} changes its argument x in place; it must leave x alone and return the velocity"
+            )
         if flow.out:
             value = filled
         elif value is None:
-            raise PluginError(f"{name} returned None; return the velocity, or say out=True if it fills an argument")
+            raise PluginError(
+                f"{name} returned None; return the velocity, or say out=True if it fills an argument"
+            )
         dtype = np.asarray(value).dtype
         if dtype.kind not in "fiub":
             raise PluginError(f"{name} must return real numbers, not {dtype}")
@@ -183,7 +187,9 @@ class _BoundFunctionFlow:
         if moved is None:
             moved = x
         if np.shape(moved) != self.shape:
-            raise PluginError(f"project returned shape {np.shape(moved)}, but the state has shape {self.shape}")
+            raise PluginError(
+                f"project returned shape {np.shape(moved)}, but the state has shape {self.shape}"
+            )
         before = z.reshape(self.shape)
         if np.array_equal(moved, before):
             return False
@@ -212,7 +218,7 @@ def _takes_time(function: Any, out: bool) -> bool:
         names = names[:-1]
     if len(names) == 2 and names[1] in ("t", "time") and names[0] not in ("t", "time"):
         raise PluginError(
-            f"{_name(function)}({', '.join(names)}) has its arguments in the order (x, t); here time comes first: f(t, x)"
+            f"{_name(function)}({', '.join(names)}) has time last; here it comes first: f(t, x)"
         )
     if len(names) > 2:
         raise PluginError(f"{_name(function)} needs {len(names)} arguments; a velocity is f(x) or f(t, x)")

@@ -93,7 +93,9 @@ class View:
         """Root mean square of the velocity at the present state (the gradient norm of a gradient flow)."""
         velocity = getattr(self.bound, "velocity", None)
         if self.bound.kind != "ode" or velocity is None:
-            raise InputError("the gradient norm needs a flow of kind 'ode'; use stop_when with a function of the state")
+            raise InputError(
+                "the gradient norm needs a flow of kind 'ode'; use stop_when with a function of the state"
+            )
         v = velocity(self.t, self.z, np.empty_like(self.z))
         return math.sqrt(float(np.add.reduce(v * v)) / v.size)
 
@@ -163,7 +165,9 @@ class StopRule:
     def observe(self, view: View) -> str | None:
         value = self.measure(view)
         if np.ndim(value) != 0:
-            raise InputError(f"the stop rule on {self.what} needs a scalar, not an array of shape {np.shape(value)}")
+            raise InputError(
+                f"the stop rule on {self.what} needs a scalar, not an array of shape {np.shape(value)}"
+            )
         number = float(value)
         if self.below is not None and number < self.below:
             return f"{self.what} = {number:.6g} fell below {self.below:.6g} at t = {view.t:.6g}"
@@ -356,7 +360,11 @@ class Checkpoint:
             seconds = _check.number(seconds, "seconds", positive=True)
         if steps is not None and _check.number(steps, "steps", integer=True) < 1:
             raise InputError(f"steps must be at least 1, not {steps}")
-        self.when = When(steps=int(steps)) if steps is not None else When(seconds=60.0 if seconds is None else seconds)
+        self.when = (
+            When(steps=int(steps))
+            if steps is not None
+            else When(seconds=60.0 if seconds is None else seconds)
+        )
 
     def for_replica(self, i: int) -> Checkpoint:
         """The same for run i of several."""

@@ -40,7 +40,11 @@ def jsonable(x: Any) -> Any:
         if x.size <= INLINE:
             return jsonable(x.tolist())
         data = np.ascontiguousarray(x)
-        return {"shape": list(x.shape), "dtype": str(x.dtype), "sha256": hashlib.sha256(data.tobytes()).hexdigest()}
+        return {
+            "shape": list(x.shape),
+            "dtype": str(x.dtype),
+            "sha256": hashlib.sha256(data.tobytes()).hexdigest(),
+        }
     if isinstance(x, Mapping):
         return {str(k): jsonable(v) for k, v in x.items()}
     if isinstance(x, (list, tuple)):
@@ -94,11 +98,16 @@ def _captured(cell: Any) -> Any:
 
 
 def _code_bytes(code: CodeType) -> bytes:
-    constants = b"".join(
-        _code_bytes(c) if isinstance(c, CodeType) else repr(sorted(c, key=repr) if isinstance(c, frozenset) else c).encode()
-        for c in code.co_consts
-    )
-    return code.co_code + constants + repr(code.co_names).encode()
+    parts = [code.co_code, repr(code.co_names).encode()]
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            parts.append(_code_bytes(constant))
+        else:
+            # the order of a set of strings changes from process to process
+            parts.append(
+                repr(sorted(constant, key=repr) if isinstance(constant, frozenset) else constant).encode()
+            )
+    return b"".join(parts)
 
 
 @lru_cache(maxsize=1)

@@ -25,12 +25,16 @@ class Status(Enum):
 
     reached_end = "The run reached t_end; nothing needs to be done."
     stopped_by_rule = "A stop rule ended the run; loosen the rule or drop it to go on."
-    diverged = "The run left the finite numbers; take a smaller step, a smaller learning rate or an adaptive method."
+    diverged = (
+        "The run left the finite numbers; take a smaller step, a smaller learning rate or an adaptive method."
+    )
     step_too_small = (
         "The step size collapsed: the solution ends here, or the velocity jumps; look at the last state, loosen the "
         "tolerance, or declare the flow smooth=False if its velocity jumps."
     )
-    max_steps = "The run used up max_steps; raise it, or take larger steps (a looser tolerance or a stiff method)."
+    max_steps = (
+        "The run used up max_steps; raise it, or take larger steps (a looser tolerance or a stiff method)."
+    )
     interrupted = "The run was interrupted; start it again with resume=True if it writes checkpoints."
 
 
@@ -119,8 +123,12 @@ class Trajectory:
         rows = {"time": f"{self.t[0]:g} to {self.t[-1]:g}, {len(self.t)} saves"}
         rows |= {f"{k} (last)": v for k, v in self._last().items()}
         rows |= {"status": f"{self.status.name}: {self.message or self.advice}"}
-        rows |= {k: str(self.stats[k]) for k in ("method", "steps", "evaluations", "seconds") if k in self.stats}
-        cells = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items())
+        rows |= {
+            k: str(self.stats[k]) for k in ("method", "steps", "evaluations", "seconds") if k in self.stats
+        }
+        cells = "".join(
+            f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items()
+        )
         return f"<table><caption>{type(self).__name__}</caption>{cells}</table>"
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -168,12 +176,18 @@ class Trajectory:
         try:
             import xarray
         except ImportError:
-            raise InputError("to_xarray needs the package xarray; install it, or use run.records and run.t") from None
+            raise InputError(
+                "to_xarray needs the package xarray; install it, or use run.records and run.t"
+            ) from None
         data = {
             name: (("t", *(f"{name}_{i}" for i in range(values.ndim - 1))), values)
             for name, values in self.records.items()
         }
-        attributes = {"status": self.status.name, "message": self.message, "method": self.stats.get("method", "")}
+        attributes = {
+            "status": self.status.name,
+            "message": self.message,
+            "method": self.stats.get("method", ""),
+        }
         return xarray.Dataset(data, coords={"t": self.t}, attrs=attributes)
 
 
@@ -198,7 +212,9 @@ def load(path: str | os.PathLike[str], trajectory_type: type[T] = Trajectory) ->
     try:
         records = {name: arrays[f"record_{i}"] for i, name in enumerate(header["records"])}
         states = tuple(
-            _files.state_from_arrays(entry["kind"], {name: arrays[f"state_{i}_{name}"] for name in entry["fields"]})
+            _files.state_from_arrays(
+                entry["kind"], {name: arrays[f"state_{i}_{name}"] for name in entry["fields"]}
+            )
             for i, entry in enumerate(header["states"])
         )
         return trajectory_type(
@@ -211,4 +227,6 @@ def load(path: str | os.PathLike[str], trajectory_type: type[T] = Trajectory) ->
             provenance=header["provenance"],
         )
     except KeyError as missing:
-        raise FileFormatError(f"{os.path.basename(path)} is incomplete: it lacks {missing.args[0]!r}") from None
+        raise FileFormatError(
+            f"{os.path.basename(path)} is incomplete: it lacks {missing.args[0]!r}"
+        ) from None

@@ -108,7 +108,7 @@ def save_times(save: Any, t0: float, t_end: float) -> Array:
         schedule = Linear()
     elif isinstance(save, (bool, np.bool_, str)):
         raise InputError(
-            f"save must be a number of times, an array of times or a schedule such as solvers.linspace(51), not {save!r}"
+            f"save must be a count, an array of times or a schedule such as solvers.linspace(51), not {save!r}"
         )
     elif np.ndim(save) == 0 and not callable(save):
         schedule = Linear(_check.number(save, "save", integer=True))
