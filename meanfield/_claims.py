@@ -305,7 +305,9 @@ def claims_table(claims: Iterable[Claim], width: int = 100) -> str:
     for claim in collected:
         if claim.source and claim.source != source:
             source = claim.source
-            lines += [f"  [{part}" if k == 0 else f"   {part}" for k, part in _wrapped(source + "]", width - 4)]
+            lines += [
+                f"  [{part}" if k == 0 else f"   {part}" for k, part in _wrapped(source + "]", width - 4)
+            ]
         columns = [
             [text for _, text in _wrapped(cell, size)]
             for cell, size in (

@@ -13,7 +13,16 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 from solvers.errors import InputError
 
 ConfigType = TypeVar("ConfigType")
-_WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_WORDS = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
 
 
 def split(settings: Iterable[str]) -> dict[str, str]:
@@ -136,7 +145,9 @@ def _tuple(value: Any, arguments: tuple[Any, ...], name: str) -> tuple[Any, ...]
         arguments = ()
     if len(entries) != len(arguments):
         raise InputError(f"{name} must have {len(arguments)} entries, not {len(entries)}")
-    return tuple(parse(entry, kind, f"each entry of {name}") for entry, kind in zip(entries, arguments, strict=True))
+    return tuple(
+        parse(entry, kind, f"each entry of {name}") for entry, kind in zip(entries, arguments, strict=True)
+    )
 
 
 def _guess(entry: Any) -> Any:

@@ -20,10 +20,16 @@ def check(name: str = "solvers") -> None:
     spec = loaded.__spec__ if loaded is not None else importlib.util.find_spec(name)
     reinstall = f"reinstall with 'python -m pip install --force-reinstall --no-deps {PROJECT}'"
     if spec is None:
-        raise ImportError(f"the package {name!r} that belongs to {PROJECT} is missing from {home}: {reinstall}")
+        raise ImportError(
+            f"the package {name!r} that belongs to {PROJECT} is missing from {home}: {reinstall}"
+        )
     found = Path(spec.origin).resolve() if spec.origin else None
     if found != home / "__init__.py":
-        where = found if found is not None else next(iter(spec.submodule_search_locations or []), "an unknown place")
+        where = (
+            found
+            if found is not None
+            else next(iter(spec.submodule_search_locations or []), "an unknown place")
+        )
         raise ImportError(
             f"Python finds a foreign {name!r} at {where} where {PROJECT} needs its own at {home}: "
             f"rename or uninstall the foreign one, or take its folder off sys.path"

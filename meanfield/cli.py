@@ -27,7 +27,7 @@ class Parser(argparse.ArgumentParser):
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
-            what = "command" if action.dest == "command" else (action.option_strings or [action.metavar])[-1]
+            what = "command" if action.dest == "command" else [action.dest, *action.option_strings][-1]
             known = [str(choice) for choice in action.choices]
             raise InputError(f"unknown {what} {value!r}{_settings.nearest(str(value), known)}")
 
@@ -59,7 +59,9 @@ def build_parser() -> Parser:
         added = module.add_parser(subparsers)
         added.set_defaults(run_command=module.main)
         # Here too, so that it may stand after the command; SUPPRESS keeps an earlier one.
-        added.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        added.add_argument(
+            "--traceback", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS
+        )
     return parser
 
 

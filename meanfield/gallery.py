@@ -34,10 +34,11 @@ import numpy as np
 
 from meanfield import _settings
 from meanfield._claims import Claim, Claims, claims_table
-from meanfield._files import jsonable, replacing
-from meanfield._version import __version__
+from solvers._check import choice
+from solvers._files import HEADER, read_arrays, write_arrays, write_text
 from solvers._rng import generator
-from solvers.errors import FileFormatError, InputError, PluginError
+from solvers.errors import InputError, PluginError
+from solvers.provenance import jsonable, provenance
 
 __all__ = [
     "Claim",
@@ -51,7 +52,7 @@ __all__ = [
     "run_figure",
 ]
 
-FORMAT = 1
+KIND, FORMAT = "figure", 1
 FORMATS = ("png", "svg", "pdf")
 Preset = Literal["quick", "paper"]
 
@@ -147,7 +148,9 @@ def _import_file(path: Path) -> ModuleType:
 def _check_module(module: ModuleType, name: str) -> None:
     missing = [part for part in ("Config", "compute", "draw", "claims") if not hasattr(module, part)]
     if missing:
-        raise PluginError(f"the figure {name} lacks {', '.join(missing)}: see `meanfield new-figure` for the form")
+        raise PluginError(
+            f"the figure {name} lacks {', '.join(missing)}: see `meanfield new-figure` for the form"
+        )
     config = module.Config
     if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
         raise PluginError(f"Config of the figure {name} must be a frozen dataclass")
@@ -164,8 +167,6 @@ def configure(
     name: str | os.PathLike[str], preset: Preset = "quick", overrides: Mapping[str, Any] | None = None
 ) -> tuple[ModuleType, Any]:
     """The module of a figure and its ``Config`` for a preset with overrides: all refusals, no computing."""
-    from solvers._check import choice
-
     choice(preset, "preset", ("quick", "paper"))
     module = load_figure(name)
     return module, _settings.replace(getattr(module.Config, preset)(), overrides or {})
@@ -212,16 +213,16 @@ def run_figure(
     if not isinstance(found, (list, tuple)) or not all(isinstance(claim, Claim) for claim in found):
         raise PluginError(f"claims(arrays) of {module.__name__} must return a list of Claim objects")
     title = Path(os.fspath(name)).stem
-    provenance = _provenance(
-        figure=title, preset=preset, config=dataclasses.asdict(config), rng=None if rng is None else repr(rng)
-    )
+    configuration = {"figure": title, "preset": preset, **dataclasses.asdict(config)}
+    if rng is not None:
+        configuration["rng"] = repr(rng)
     return FigureResult(
         name=title,
         arrays=arrays,
         claims=Claims(found),
         seconds=seconds,
         config=config,
-        provenance=provenance,
+        provenance=provenance(configuration),
         preset=preset,
         cpu_seconds=cpu_seconds,
         module=module,
@@ -273,26 +274,18 @@ class FigureResult:
         Each file is written under a temporary name, then moved into place. Equal input gives equal bytes of
         the pictures: no dates are written.
         """
-        kinds = [_picture_format(kind) for kind in formats]
+        kinds = [choice(kind, "format", FORMATS) for kind in formats]
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         written = [target / f"{self.name}.npz"]
-        note = np.array(json.dumps(jsonable(self.provenance), allow_nan=False))
-        with replacing(written[0]) as temporary, open(temporary, "wb") as stream:
-            np.savez_compressed(stream, **self.arrays, provenance=note)
+        write_arrays(written[0], KIND, FORMAT, {"provenance": self.provenance}, self.arrays)
         if kinds:
-            import matplotlib
             from matplotlib import pyplot
 
+            from meanfield import plotting
+
             picture = self.draw()
-            for kind in kinds:
-                path = target / f"{self.name}.{kind}"
-                with (
-                    replacing(path) as temporary,
-                    matplotlib.rc_context({"svg.hashsalt": self.name}),
-                ):
-                    picture.savefig(temporary, format=kind, metadata=_UNDATED[kind])
-                written.append(path)
+            written += [plotting.save(picture, target / f"{self.name}.{kind}") for kind in kinds]
             pyplot.close(picture)
         return written
 
@@ -318,8 +311,7 @@ class FigureResult:
         """Write `to_dict` as strict JSON: NaN and infinity become the texts "nan", "inf" and "-inf"."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as temporary:
-            temporary.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_text(target, json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
         return target
 
     def __str__(self) -> str:
@@ -340,32 +332,8 @@ def load_result(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str,
     FileFormatError
         The file is cut short, is of another kind, or holds Python objects.
     """
-    import zipfile
-
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {key: stored[key] for key in stored.files}
-        provenance = json.loads(str(arrays.pop("provenance")))
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise FileFormatError(f"{os.fspath(path)} is not a figure's result file that can be read: {error}") from None
-    return arrays, provenance
-
-
-# Files ------------------------------------------------------------------------------------------------------
-
-_UNDATED: dict[str, dict[str, Any]] = {
-    "png": {"Software": None},
-    "svg": {"Date": None},
-    "pdf": {"CreationDate": None},
-}
-
-
-def _picture_format(kind: str) -> str:
-    from solvers._check import choice
-
-    return choice(kind, "format", FORMATS)
+    header, arrays = read_arrays(path, KIND, FORMAT)
+    return arrays, header.get("provenance", {})
 
 
 def _checked_arrays(arrays: Any, name: str) -> dict[str, Any]:
@@ -375,30 +343,9 @@ def _checked_arrays(arrays: Any, name: str) -> dict[str, Any]:
     for key, value in arrays.items():
         checked[key] = np.asarray(value)
         if checked[key].dtype.hasobject:
-            raise PluginError(f"compute(config, rng) of {name} returns {key!r}, which is not an array of numbers")
-        if key == "provenance":
-            raise PluginError(f"compute(config, rng) of {name} may not call an array 'provenance'")
+            raise PluginError(
+                f"compute(config, rng) of {name} returns {key!r}, which is not an array of numbers"
+            )
+        if key == HEADER:
+            raise PluginError(f"compute(config, rng) of {name} may not call an array {HEADER!r}")
     return checked
-
-
-def _provenance(**entries: Any) -> dict[str, Any]:
-    """What is needed to repeat a computation: the entries, versions, threads and the format number."""
-    import platform
-    from importlib import metadata
-
-    versions = {"meanfield-nets": __version__, "python": platform.python_version()}
-    for package in ("numpy", "scipy", "numba", "POT"):
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    numba = sys.modules.get("numba")
-    threads = int(numba.get_num_threads()) if numba is not None else None
-    return {
-        "format": FORMAT,
-        **entries,
-        "versions": versions,
-        "platform": platform.platform(),
-        "threads": threads,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }

@@ -17,7 +17,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
 
-from hypothesis import settings  # noqa: E402
+from hypothesis import settings
 
 # No deadline: the first example may compile. On CI the examples are the same every time.
 settings.register_profile("meanfield", deadline=None, derandomize=bool(os.environ.get("CI")))

@@ -130,7 +130,9 @@ def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_failures_inside_a_figure(
     toy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: str, status: int
 ) -> None:
-    toy.write_text(TOY.replace("    return {", f"    import solvers.errors\n    raise {error}\n    return {{"))
+    toy.write_text(
+        TOY.replace("    return {", f"    import solvers.errors\n    raise {error}\n    return {{")
+    )
     line = refused(capsys, "figure", "toy.py", status=status)
     assert ("interrupted" if status == 130 else "first second") in line
     assert not list(Path("results").iterdir())

@@ -113,14 +113,26 @@ def python(code: str, *, cwd: Path, path: Path | None = None) -> subprocess.Comp
 
 @pytest.mark.parametrize("package", ["solvers", "meanfield", "meanfield.cli", "meanfield.gallery"])
 def test_import_is_light(package: str, tmp_path: Path) -> None:
-    heavy = ["matplotlib", "ot", "tqdm", "pandas", "xarray", "sklearn", "scipy.optimize", "scipy.stats", "scipy.sparse"]
+    heavy = [
+        "matplotlib",
+        "ot",
+        "tqdm",
+        "pandas",
+        "xarray",
+        "sklearn",
+        "scipy.optimize",
+        "scipy.stats",
+        "scipy.sparse",
+    ]
     code = f"import sys, {package}; print([name for name in {heavy} if name in sys.modules])"
     done = python(code, cwd=tmp_path)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
 def test_solvers_knows_nothing_above_it(tmp_path: Path) -> None:
-    code = "import sys, solvers; print([n for n in sys.modules if n.split('.')[0] in ('meanfield', 'figures')])"
+    code = (
+        "import sys, solvers; print([n for n in sys.modules if n.split('.')[0] in ('meanfield', 'figures')])"
+    )
     assert python(code, cwd=tmp_path).stdout.strip() == "[]"
 
 

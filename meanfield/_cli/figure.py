@@ -14,10 +14,15 @@ def add_parser(subparsers: Any) -> Any:
         help="compute, draw and check a figure of a paper",
         description="Computes a figure, writes picture and arrays, prints its claims; exit status 1 if one fails.",
     )
-    parser.add_argument("name", nargs="?", metavar="NAME", help="a name of --list, or the path of a figure's file")
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="a name of --list, or the path of a figure's file"
+    )
     parser.add_argument("--list", action="store_true", help="list the figures and leave")
     parser.add_argument(
-        "--preset", choices=("quick", "paper"), default="quick", help="size of the computation (default: quick)"
+        "--preset",
+        choices=("quick", "paper"),
+        default="quick",
+        help="size of the computation (default: quick)",
     )
     parser.add_argument(
         "--set",
@@ -27,9 +32,14 @@ def add_parser(subparsers: Any) -> Any:
         dest="settings",
         help="replace a field of the figure's Config; may be repeated",
     )
-    parser.add_argument("--out", default="results", metavar="DIR", help="folder to write to (default: results)")
     parser.add_argument(
-        "--format", default="png", metavar="KINDS", help="png, svg, pdf, or several with commas (default: png)"
+        "--out", default="results", metavar="DIR", help="folder to write to (default: results)"
+    )
+    parser.add_argument(
+        "--format",
+        default="png",
+        metavar="KINDS",
+        help="png, svg, pdf, or several with commas (default: png)",
     )
     parser.add_argument("--json", metavar="FILE", help="write claims and scalar results to FILE")
     parser.add_argument("--no-plot", action="store_true", help="write the arrays but no picture")

@@ -8,7 +8,18 @@ import platform
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("numpy", "scipy", "POT", "numba", "llvmlite", "matplotlib", "threadpoolctl", "tqdm", "xarray", "scikit-learn")
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "POT",
+    "numba",
+    "llvmlite",
+    "matplotlib",
+    "threadpoolctl",
+    "tqdm",
+    "xarray",
+    "scikit-learn",
+)
 
 
 def add_parser(subparsers: Any) -> Any:
@@ -45,10 +56,11 @@ def collect() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             lines[package] = "not installed"
     home = Path(str(solvers.__file__)).resolve().parent.parent
-    lines["threads"] = f"{numba.get_num_threads()} of {os.cpu_count()} cores ({numba.config.THREADING_LAYER})"
+    # Read by name: numba makes the attributes of its config at run time.
+    layer, cache = (getattr(numba.config, name, "") for name in ("THREADING_LAYER", "CACHE_DIR"))
+    lines["threads"] = f"{numba.get_num_threads()} of {os.cpu_count()} cores (threading layer: {layer})"
     lines["installed in"] = str(home)
-    lines["kernel cache"] = str(numba.config.CACHE_DIR or "__pycache__ beside each module")
-    kept = sum(1 for package in ("solvers", "meanfield", "figures") for _ in (home / package).rglob("*.nbc"))
-    if not numba.config.CACHE_DIR:
-        lines["compiled kernels"] = f"{kept} on disk"
+    lines["kernel cache"] = str(cache or "__pycache__ beside each module")
+    folders = [Path(cache)] if cache else [home / package for package in ("solvers", "meanfield", "figures")]
+    lines["compiled kernels"] = f"{sum(1 for folder in folders for _ in folder.rglob('*.nbc'))} on disk"
     return lines

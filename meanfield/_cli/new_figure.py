@@ -36,7 +36,7 @@ def main(options: argparse.Namespace) -> int:
 
 def write(name: str, folder: str | Path | None = None) -> Path:
     """Write the skeleton and return its path; an existing file is never overwritten."""
-    from meanfield._files import replacing
+    from solvers._files import write_text
     from solvers.errors import InputError
 
     if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
@@ -48,8 +48,7 @@ def write(name: str, folder: str | Path | None = None) -> Path:
         raise InputError(f"{path} exists already: choose another name, or remove it first")
     title = name.replace("_", " ").capitalize()
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(title=title)
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return path
 
 

@@ -24,10 +24,13 @@ def main(options: argparse.Namespace) -> int:
     from meanfield import _kernels
 
     start = time.perf_counter()
-    with tqdm(desc="compiling", unit=" kernels", file=sys.stderr, disable=options.quiet) as bar:
-        for name in _kernels.warmup():
-            bar.set_postfix_str(str(name))
+    with tqdm(unit=" kernels", file=sys.stderr, disable=options.quiet) as bar:
+
+        def show(kernel: str) -> None:
+            bar.set_description_str(f"compiling {kernel}")
             bar.update()
+
+        count = _kernels.warmup(show)
     if not options.quiet:
-        print(f"kernels are ready ({time.perf_counter() - start:.1f} s)", file=sys.stderr)
+        print(f"{count} kernels are ready ({time.perf_counter() - start:.1f} s)", file=sys.stderr)
     return 0
