@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,16 @@ KINK_TOLERANCES = 3.0
 KINK_ACCURACY = 1e-4
 # Ordinary steps in a row after which the kink is behind.
 KINK_LEFT = 4
+
+
+class Control(NamedTuple):
+    """All that the next step depends on beside time and state."""
+
+    proposal: float  # size of the next step; 0 before the first
+    error: float = 1.0  # scaled error of the last step that was not shortened
+    at_kink: bool = False
+    ordinary: int = 0  # ordinary steps in a row since the last kink step
+    largest_rms: float = 0.0  # largest root mean square of the state so far
 
 
 class AdaptiveStepper(Stepper):
@@ -69,11 +79,9 @@ class AdaptiveStepper(Stepper):
         self._scratch = np.empty_like(z)
         self._scale = np.empty_like(z)
         self._local_error = np.empty_like(z)
-        self._proposal = first_step if first_step is not None else 0.0
-        self._previous_error = 1.0
-        self._at_kink = False
-        self._ordinary = 0
-        self._largest_rms = 0.0 if self._smooth else self._rms(z)
+        first = first_step if first_step is not None else 0.0
+        control = Control(first, largest_rms=0.0 if self._smooth else self._rms(z))
+        self._now = (t, 0, self._front, control)
         self._fresh = self._resumed = False
 
     # -- what a method supplies -------------------------------------------------------------------------------
@@ -101,25 +109,22 @@ class AdaptiveStepper(Stepper):
         return self.t >= target
 
     def snapshot(self) -> dict[str, Any]:
-        return super().snapshot() | {
-            "proposal": self._proposal,
-            "previous_error": self._previous_error,
-            "at_kink": self._at_kink,
-            "ordinary": self._ordinary,
-            "largest_rms": self._largest_rms,
-        }
+        return super().snapshot() | self._now[3]._asdict()
 
     def restore(self, t: float, k: int, z: Array, saved: dict[str, Any]) -> None:
         super().restore(t, k, z, saved)
-        self._proposal = float(saved["proposal"])
-        self._previous_error = float(saved["previous_error"])
-        self._at_kink = bool(saved["at_kink"])
-        self._ordinary = int(saved["ordinary"])
-        self._largest_rms = float(saved["largest_rms"])
+        control = Control(
+            float(saved["proposal"]),
+            float(saved["error"]),
+            bool(saved["at_kink"]),
+            int(saved["ordinary"]),
+            float(saved["largest_rms"]),
+        )
+        self._now = (t, k, self._front, control)
         self._fresh, self._resumed = False, k > 0
 
     def step(self, target: float) -> None:
-        t, k, z = self._now
+        t, k, z, control = self._now
         if not self._fresh:
             counted = self.evaluations
             self._begin(t, z)
@@ -127,35 +132,35 @@ class AdaptiveStepper(Stepper):
                 # this evaluation repeats one that was counted before the stop
                 self.evaluations = counted
             self._fresh, self._resumed = True, False
-            if self._proposal == 0.0:
-                self._proposal = self._first_step(t, z)
-        h = min(self._proposal, self.max_step)
+            if control.proposal == 0.0:
+                control = control._replace(proposal=self._first_step(t, z))
+        h = min(control.proposal, self.max_step)
+        at_kink = control.at_kink
         rejections = 0
         while True:
             size, after = self._fit(t, h, target)
             self._attempt(t, size, after, z)
-            error, kink_error = self._measure(z)
-            if error <= 1.0:
-                break
-            if self._at_kink and kink_error <= 1.0:
+            error, kink_error = self._measure(z, control)
+            if error <= 1.0 or (at_kink and kink_error <= 1.0):
                 break
             rejections += 1
-            self.rejected += 1
-            if not self._smooth and rejections >= KINK_PATIENCE and not self._at_kink:
-                self._at_kink = True
+            if not self._smooth and rejections >= KINK_PATIENCE and not at_kink:
+                at_kink = True
                 if kink_error <= 1.0:
-                    self.rejected -= 1
                     break
-            h = size * self._shrink(error, kink_error)
-        self._propose(size, h, error, kink_error, rejections > 0)
-        self.h, self.error = size, error
+            self.rejected += 1
+            h = size * self._shrink(error, kink_error, at_kink)
+        control = self._next(control, size, h, error, kink_error, rejections > 0, at_kink)
         changed = self._project is not None and self._project(self._back)
         if changed and not finite(self._back):
             raise StepFailure("diverged", f"the projection left the finite numbers at t = {t:.6g}")
-        self._keep()
-        self._commit(after, k + 1)
         if not self._smooth:
-            self._largest_rms = max(self._largest_rms, self._rms(self.z))
+            control = control._replace(largest_rms=max(control.largest_rms, self._rms(self._back)))
+        self._keep()
+        self._commit(after, k + 1, control)
+        self.h, self.error = size, error
+        if error > 1.0:
+            self.kink_steps += 1
         if changed:
             self._begin(after, self.z)
 
@@ -175,7 +180,7 @@ class AdaptiveStepper(Stepper):
             )
         return h, t + h
 
-    def _measure(self, z: Array) -> tuple[float, float]:
+    def _measure(self, z: Array, control: Control) -> tuple[float, float]:
         """The scaled error of the attempt, and its size in what is allowed at a kink; NaN counts as infinite."""
         new, error = self._back, self._local_error
         if not finite(new):
@@ -191,7 +196,7 @@ class AdaptiveStepper(Stepper):
             return scaled, math.inf
         relative = max(KINK_TOLERANCES * self.rtol, KINK_ACCURACY)
         allowed = max(KINK_TOLERANCES, KINK_ACCURACY / self.rtol if self.rtol > 0 else 0.0)
-        absolute = relative * self._largest_rms + KINK_TOLERANCES * self.atol
+        absolute = relative * control.largest_rms + KINK_TOLERANCES * self.atol
         return scaled, min(scaled / allowed, raw / absolute if absolute > 0 else math.inf)
 
     def _scaled(self, error: Array, z0: Array, z1: Array) -> float:
@@ -209,41 +214,48 @@ class AdaptiveStepper(Stepper):
         np.multiply(x, x, out=self._scratch)
         return math.sqrt(float(np.add.reduce(self._scratch)) / x.size)
 
-    def _shrink(self, error: float, kink_error: float) -> float:
+    def _shrink(self, error: float, kink_error: float, at_kink: bool) -> float:
         if not math.isfinite(error):
             return SMALLEST
-        if self._at_kink:
+        if at_kink:
             # the error at a jump is proportional to the step
             return min(SAFETY, max(SMALLEST, SAFETY / kink_error))
         return max(SMALLEST, SAFETY * math.pow(error, -1.0 / self.estimate))
 
-    def _propose(self, size: float, h: float, error: float, kink_error: float, rejected: bool) -> None:
-        """Set the proposal for the next step after `size` was accepted (`h` was wanted)."""
+    def _next(
+        self,
+        control: Control,
+        size: float,
+        h: float,
+        error: float,
+        kink_error: float,
+        rejected: bool,
+        at_kink: bool,
+    ) -> Control:
+        """The control after a step of `size` was accepted where `h` was wanted."""
         if error > 1.0:
-            self.kink_steps += 1
-            self._ordinary = 0
             factor = min(LARGEST, max(SMALLEST, 0.7 / max(kink_error, 0.1)))
-            self._proposal = max(size * factor, h) if size < h and factor >= 1.0 else size * factor
-            self._previous_error = 1.0
-            return
-        if self._at_kink:
-            self._ordinary += 1
-            self._at_kink = self._ordinary < KINK_LEFT
+            proposal = max(size * factor, h) if size < h and factor >= 1.0 else size * factor
+            return control._replace(proposal=proposal, error=1.0, at_kink=True, ordinary=0)
+        ordinary = control.ordinary + 1 if at_kink else 0
         if error == 0.0:
             factor = LARGEST
         else:
             k = self.estimate
-            factor = SAFETY * error ** (-0.7 / k) * self._previous_error ** (0.4 / k)
+            factor = SAFETY * math.pow(error, -0.7 / k) * math.pow(control.error, 0.4 / k)
             factor = min(LARGEST, max(SMALLEST, factor))
         if rejected:
             factor = min(factor, 1.0)
+        proposal, before = size * factor, max(error, 1e-4)
         if size < h:
             # shortened to land on a save time: it says nothing against the step that was wanted
-            self._proposal = max(h, size * factor)
-        else:
-            self._proposal = size * factor
-            self._previous_error = max(error, 1e-4)
-        self._proposal = min(self._proposal, self.max_step)
+            proposal, before = max(h, proposal), control.error
+        return control._replace(
+            proposal=min(proposal, self.max_step),
+            error=before,
+            at_kink=at_kink and ordinary < KINK_LEFT,
+            ordinary=ordinary,
+        )
 
 
 class EmbeddedStepper(AdaptiveStepper):

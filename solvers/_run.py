@@ -120,7 +120,9 @@ class Run:
             raise InputError(f"max_steps must be at least 1, not {max_steps}")
         self.max_steps = max_steps
         times = save_times(save, self.t0, self.t_end)
-        self.bound, self.z0, self.flow = prepare_flow(flow, state)
+        with _compilation() as compiled:
+            self.bound, self.z0, self.flow = prepare_flow(flow, state)
+        self.compile_seconds = compiled()
         self.state = state
         self.recorder = Recorder(self.bound, record, keep)
         stopping = rules(until)
@@ -143,7 +145,7 @@ class Run:
         digest.update(self.z0.tobytes())
         self.digest = digest.hexdigest()
         self.seconds_before = 0.0
-        self.record_seconds = self.observer_seconds = self.compile_seconds = 0.0
+        self.record_seconds = self.observer_seconds = 0.0
         self.reason = ""
         self._resume(resume, observers)
 
@@ -226,7 +228,7 @@ class Run:
             if not rows or rows[-1][0] < self.stepper.t:
                 with contextlib.suppress(StepFailure), np.errstate(over="ignore", invalid="ignore"):
                     self._save()
-        self.compile_seconds = compiled()
+        self.compile_seconds += compiled()
         run = self._trajectory(status)
         if failure is not None and self.on_divergence == "raise":
             raise DivergenceError(f"{failure}. {status.value}", run)

@@ -50,7 +50,7 @@ class Stepper:
         self.t_end = t_end
         self._front = z.copy()
         self._back = np.empty_like(z)
-        self._now: tuple[float, int, Array] = (t, 0, self._front)
+        self._now: tuple[float, int, Array, Any] = (t, 0, self._front, None)
         self.h = 0.0
         self.error = math.nan
         self.evaluations = 0
@@ -70,9 +70,9 @@ class Stepper:
     def z(self) -> Array:
         return self._now[2]
 
-    def _commit(self, t: float, k: int) -> None:
+    def _commit(self, t: float, k: int, control: Any = None) -> None:
         """Make the back buffer the state; one assignment, so that Ctrl-C finds either the old or the new."""
-        self._now = (t, k, self._back)
+        self._now = (t, k, self._back, control)
         self._front, self._back = self._back, self._front
 
     def plan(self, times: Array) -> list[Any]:
@@ -108,7 +108,7 @@ class Stepper:
 
     def restore(self, t: float, k: int, z: Array, saved: dict[str, Any]) -> None:
         self._front[:] = z
-        self._now = (t, k, self._front)
+        self._now = (t, k, self._front, None)
         self.h = float(saved["h"])
         self.rejected = int(saved["rejected"])
         self.evaluations = int(saved["evaluations"])
@@ -170,7 +170,7 @@ class FixedStepper(Stepper):
         return self.k >= target
 
     def step(self, target: int) -> None:
-        t, k, z = self._now
+        t, k, z, _ = self._now
         h = self.grid.size(k)
         self._move(t, h, k, z)
         if not finite(self._back):
@@ -214,7 +214,7 @@ class RungeKuttaStepper(FixedStepper):
             return
         most = min(most, target - self.k)
         while most > 0:
-            t, k, z = self._now
+            t, k, z, _ = self._now
             left = self.grid.count - k - (1 if self.grid.short else 0)
             if left <= 0:
                 self.step(target)
