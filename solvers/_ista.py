@@ -13,7 +13,6 @@ from solvers.losses import Loss, SquaredLoss, by_name
 from solvers.measure import ParticleMeasure
 from solvers.protocols import Array
 
-
 _HALF_SQUARE = SquaredLoss(reduction="sum")
 
 

@@ -1,0 +1,39 @@
+"""Data sets: teacher-student, the published classification problems, spikes, and the user's own files.
+
+Generators return plain arrays, X of shape (n, d) and y of shape (n,), and take ``rng=``. Samplers,
+``sampler(generator, size) -> X, y``, give fresh data to `meanfield.SGD`.
+"""
+
+from __future__ import annotations
+
+from meanfield.data.classes import (
+    GaussianSampler,
+    cluster_labels,
+    clusters,
+    four_points,
+    isotropic_gaussians,
+)
+from meanfield.data.dataset import Dataset
+from meanfield.data.loading import load
+from meanfield.data.spikes import deconvolution_truth, spikes
+from meanfield.data.spin import ThreeSpin, three_spin
+from meanfield.data.teachers import TeacherSampler, inputs, relu_teacher, sigmoid_teacher, teacher
+
+__all__ = [
+    "Dataset",
+    "GaussianSampler",
+    "TeacherSampler",
+    "ThreeSpin",
+    "cluster_labels",
+    "clusters",
+    "deconvolution_truth",
+    "four_points",
+    "inputs",
+    "isotropic_gaussians",
+    "load",
+    "relu_teacher",
+    "sigmoid_teacher",
+    "spikes",
+    "teacher",
+    "three_spin",
+]
