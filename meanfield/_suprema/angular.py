@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 
+from solvers._jit import compiled
 from solvers.protocols import Array
 
-kernel: Any = numba.njit(cache=True, error_model="numpy")
+# no fast-math: the compensated sums must not be reassociated
+kernel: Any = compiled(fastmath=False)
 
 
 @kernel
@@ -31,9 +32,12 @@ def crossing(x, y):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def in_cone(x, y, ac, asn, bc, bsn):  # type: ignore[no-untyped-def]
-    """Is (x, y) between the directions a and b, a before b, at most half a turn apart?"""
-    return ac * y - asn * x >= 0.0 and x * bsn - y * bc >= 0.0
+def in_cone(x, y, norm, ac, asn, bc, bsn):  # type: ignore[no-untyped-def]
+    """Is (x, y), of length norm, between the directions a and b, a before b, at most half a turn apart?
+
+    The last test is for arcs of length zero (breakpoints that coincide): both products vanish at a and at -a.
+    """
+    return ac * y - asn * x >= 0.0 and x * bsn - y * bc >= 0.0 and x * (ac + bc) + y * (asn + bsn) >= -norm
 
 
 @kernel
@@ -86,9 +90,9 @@ def _sweep(points, weights, lx, ly, cosine, sine, order):  # type: ignore[no-unt
             if value < lo:
                 lo, ox, oy = value, sign * ac, sign * asn
             norm = math.sqrt(zx * zx + zy * zy)
-            if norm > hi and in_cone(zx, zy, ac, asn, bc, bsn):
+            if norm > hi and in_cone(zx, zy, norm, ac, asn, bc, bsn):
                 hi, hx, hy = norm, sign * zx / norm, sign * zy / norm
-            if -norm < lo and in_cone(-zx, -zy, ac, asn, bc, bsn):
+            if -norm < lo and in_cone(-zx, -zy, norm, ac, asn, bc, bsn):
                 lo, ox, oy = -norm, -sign * zx / norm, -sign * zy / norm
         if k < count:
             dx, dy = weights[j] * points[j, 0], weights[j] * points[j, 1]

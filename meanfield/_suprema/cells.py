@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 
 from meanfield._suprema.angular import crossing, in_cone, two_sum
+from solvers._jit import compiled
 from solvers.protocols import Array
 
-kernel: Any = numba.njit(cache=True, error_model="numpy")
+kernel: Any = compiled(fastmath=False)  # as in angular.py
 
 PARALLEL = 1e-13  # sine of the angle below which two great circles count as one; the error is accounted for
 SAME = 1e-15  # ... and below which the second one is not swept again
+INSIDE = 2e-15  # rounding of a product of unit vectors, eight units: a point this far outside a cell counts as in it
 
 
 @kernel
@@ -29,7 +30,7 @@ def _frame(n0, n1, n2):  # type: ignore[no-untyped-def]
 @kernel
 def _agrees(y0, y1, y2, norm, points, active, own):  # type: ignore[no-untyped-def]
     """Does y lie in the closed cell with these active points? (`own` marks the circle we stand on.)"""
-    slack = PARALLEL * norm
+    slack = INSIDE * norm
     for j in range(points.shape[0]):
         if own[j]:
             continue
@@ -141,11 +142,11 @@ def _arrangement(points, weights, linear):  # type: ignore[no-untyped-def]
                         sign * (ac * e1 + asn * f1),
                         sign * (ac * e2 + asn * f2),
                     )
-                if norm > hi and in_cone(zx, zy, ac, asn, bc, bsn):
+                if norm > hi and in_cone(zx, zy, norm, ac, asn, bc, bsn):
                     hi = norm
                     px, py = sign * zx / norm, sign * zy / norm
                     high[0], high[1], high[2] = px * e0 + py * f0, px * e1 + py * f1, px * e2 + py * f2
-                if norm > -lo and in_cone(-zx, -zy, ac, asn, bc, bsn):
+                if norm > -lo and in_cone(-zx, -zy, norm, ac, asn, bc, bsn):
                     lo = -norm
                     px, py = -sign * zx / norm, -sign * zy / norm
                     low[0], low[1], low[2] = px * e0 + py * f0, px * e1 + py * f1, px * e2 + py * f2

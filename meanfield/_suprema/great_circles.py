@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from meanfield._suprema.angular import circle_extremes
 from meanfield._suprema.reduce import Problem
@@ -12,9 +13,10 @@ from solvers._rng import generator
 from solvers.protocols import Array
 
 RANDOM_STARTS = 256
-CLIMBS = 6  # best starts that are improved, for each of minimum and maximum
-ROUNDS = 40  # great circles a climb may search
+CLIMBS = 12  # best starts that are improved, for each of minimum and maximum; at least 2
+ROUNDS = 150  # great circles a climb may search; at least 20
 WORK = 2e8  # multiplications spent on evaluating starts
+CLIMBING = 3e9  # the same for climbing, a circle counted as n (rank + 200): with sorting, about a second
 SHARPEN = 0.25  # factor on the smoothing when a circle brings no progress
 
 
@@ -28,14 +30,16 @@ def great_circle_search(problem: Problem, starts: Array | None, rng: Any) -> tup
     """
     candidates = _candidates(problem, starts, rng)
     height = _evaluate(problem, candidates)
+    circles = CLIMBING / max(1, problem.points.shape[0] * (problem.rank + 200))
+    climbs = int(np.clip(circles / 120.0, 2, CLIMBS))
+    rounds = int(np.clip(0.5 * circles / climbs, 20, ROUNDS))
     ascending = np.argsort(height, kind="stable")
     found = []
     for sign in (-1.0, 1.0):
         order = ascending if sign < 0.0 else ascending[::-1]
-        chosen = _spread_out(candidates, order)
-        climbs = [_climb(problem, candidates[k], sign) for k in chosen]
-        best = max(climbs, key=lambda pair: pair[1])
-        found.append(best[0])
+        chosen = _spread_out(candidates, order, climbs)
+        climbed = [_climb(problem, candidates[k], sign, rounds) for k in chosen]
+        found.append(max(climbed, key=lambda pair: pair[1])[0])
     return found[0], found[1]
 
 
@@ -65,25 +69,29 @@ def _evaluate(problem: Problem, directions: Array) -> Array:
     return out
 
 
-def _spread_out(candidates: Array, order: Array) -> list[int]:
+def _spread_out(candidates: Array, order: NDArray[np.intp], count: int) -> list[int]:
     """The best candidates that are not near copies of better ones."""
     chosen: list[int] = []
-    for k in order[: 40 * CLIMBS]:
+    for k in order[: 40 * count]:
         if all(float(candidates[k] @ candidates[other]) < 0.99 for other in chosen):
             chosen.append(int(k))
-            if len(chosen) == CLIMBS:
+            if len(chosen) == count:
                 break
     return chosen
 
 
-def _climb(problem: Problem, v: Array, sign: float) -> tuple[Array, float]:
+def _climb(problem: Problem, v: Array, sign: float, rounds: int) -> tuple[Array, float]:
     """Improve sign * G from v by great circles; returns the direction and sign * G there."""
     points, weights, linear = problem.points, sign * problem.weights, sign * problem.linear
     z = points @ v
     best = float(np.maximum(z, 0.0) @ weights + v @ linear)
     smoothing = 0.3
-    for _ in range(ROUNDS):
-        active = 0.5 * (1.0 + np.clip(z / smoothing, -1.0, 1.0)) if smoothing else _at_kinks(points, weights, linear, z)
+    for _ in range(rounds):
+        active = (
+            0.5 * (1.0 + np.clip(z / smoothing, -1.0, 1.0))
+            if smoothing
+            else _at_kinks(points, weights, linear, z)
+        )
         tangent = (weights * active) @ points + linear
         tangent -= (tangent @ v) * v
         length = float(np.linalg.norm(tangent))
@@ -128,6 +136,8 @@ def _at_kinks(points: Array, weights: Array, linear: Array, z: Array) -> Array:
 
         active[concave] = 0.0
         fixed = (weights * active) @ points + linear
-        solved = lsq_linear((weights[concave, None] * points[concave]).T, -fixed, bounds=(0.0, 1.0), max_iter=50)
+        solved = lsq_linear(
+            (weights[concave, None] * points[concave]).T, -fixed, bounds=(0.0, 1.0), max_iter=50
+        )
         active[concave] = solved.x
     return active

@@ -60,7 +60,9 @@ class TrigonometricPolynomial:
 
     def grid(self, shape: tuple[int, ...]) -> tuple[Array, Array, Array, Array]:
         """Cell centres of the regular grid of that shape, and the derivatives there."""
-        axes = [(np.arange(m) + 0.5) * (2.0 * np.pi / m) - np.pi for m in shape]
+        axes: list[Array] = [
+            (np.arange(m, dtype=np.float64) + 0.5) * (2.0 * np.pi / m) - np.pi for m in shape
+        ]
         out: dict[tuple[int, ...], Array] = {}
         waves = [self._waves(axis, points, 2) for axis, points in enumerate(axes)]
         for order in product(range(3), repeat=self.dim):

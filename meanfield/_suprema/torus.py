@@ -158,7 +158,11 @@ class _Search:
             if self.work + children > self.max_boxes:
                 break
             width = 0.5 * width
-            corner = np.array(np.meshgrid(*[[-1.0, 1.0]] * polynomial.dim, indexing="ij")).reshape(polynomial.dim, -1).T
+            corner = (
+                np.array(np.meshgrid(*[[-1.0, 1.0]] * polynomial.dim, indexing="ij"))
+                .reshape(polynomial.dim, -1)
+                .T
+            )
             centres = (centres[:, None, :] + corner * width).reshape(-1, polynomial.dim)
             inherited = np.repeat(bound, corner.shape[0])
             value, gradient, hessian = polynomial.derivatives(centres)
@@ -171,7 +175,9 @@ class _Search:
     def _first_shape(self) -> tuple[int, ...]:
         """Boxes a degree on each axis, fewer where that would be too many to start with."""
         degrees = np.array(self.polynomial.degrees)
-        per_degree = min({1: 32, 2: 12, 3: 8}[degrees.size], (FIRST_GRID / degrees.prod()) ** (1.0 / degrees.size))
+        per_degree = min(
+            {1: 32, 2: 12, 3: 8}[degrees.size], (FIRST_GRID / degrees.prod()) ** (1.0 / degrees.size)
+        )
         # M. Riesz's lemma needs more than 2 N points on an axis
         return tuple(int(np.ceil(max(2.5 * n, per_degree * n, 8.0))) for n in degrees)
 
