@@ -432,6 +432,8 @@ def by_name(loss: str | Loss) -> Loss:
     InputError
         For an unknown name, with the known ones.
     """
+    if isinstance(loss, type):
+        raise InputError(f"loss is the class {loss.__name__}; pass an instance: {loss.__name__}()")
     if not isinstance(loss, str):
         if not all(callable(getattr(loss, name, None)) for name in ("value", "gradient")):
             raise InputError(

@@ -51,6 +51,19 @@ def test_labels_are_the_sum_over_neurons(make: Any, sigma: Any) -> None:
         assert label == pytest.approx(total, rel=1e-13, abs=1e-13)  # three terms in another order
 
 
+@pytest.mark.parametrize(
+    ("make", "activation"),
+    [(data.relu_teacher, "relu"), (data.sigmoid_teacher, "sigmoid")],
+    ids=["relu", "sigmoid"],
+)
+def test_the_teacher_is_a_network(make: Any, activation: str) -> None:
+    import meanfield as mf
+
+    X, y, teacher = make(30, 3, rng=0, return_teacher=True)
+    network = mf.TwoLayer({"relu": mf.ReLU(), "sigmoid": mf.Sigmoid()}[activation], d=3, bias=False)
+    np.testing.assert_allclose(network.predict(teacher, X), y, rtol=1e-13, atol=1e-14)  # measured 4e-16
+
+
 def test_test_data_by_the_same_teacher() -> None:
     X, y, teacher = data.relu_teacher(50, 3, rng=0, return_teacher=True)
     X_test, y_test = data.relu_teacher(20, 3, rng=1, teacher=teacher)

@@ -327,3 +327,5 @@ def test_by_name() -> None:
         by_name("logistics")
     with pytest.raises(InputError, match="loss must be a name"):
         by_name(3)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"pass an instance: SquaredLoss\(\)"):
+        by_name(SquaredLoss)  # type: ignore[arg-type]
