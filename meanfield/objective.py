@@ -299,10 +299,10 @@ class Objective:
 
     # -- for flows ------------------------------------------------------------------------------------------
 
-    def on(self, X: Array, y: Array) -> Objective:
-        """The same objective on other data, unchecked and unweighted: what a minibatch is."""
+    def on(self, X: Array, y: Array, sample_weight: Array | None = None) -> Objective:
+        """The same objective on other data, unchecked: what a minibatch is."""
         other = copy.copy(self)
-        other.X, other.y, other.sample_weight = X, y, None
+        other.X, other.y, other.sample_weight = X, y, sample_weight
         other._operator = bind(self.network, X)
         if not self.network_is_centred_at_zero:
             other._centre = centre_of(self.network, X)

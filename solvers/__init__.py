@@ -33,6 +33,9 @@ from solvers.observe import (
 from solvers.result import Status, Trajectory, load
 from solvers.schedule import every, linspace, logspace
 
+# `meanfield` looks for this mark: a stranger's distribution may install a module of the same name.
+__project__ = "meanfield-nets"
+
 __all__ = [
     "RK4",
     "Auto",

@@ -110,7 +110,11 @@ class SGD:
             chosen = draw.integers(0, n, size=self.batch)
         else:
             chosen = draw.choice(n, size=self.batch, replace=False)
-        return self.objective.on(self.objective.X[chosen], self.objective.y[chosen])
+        each = None
+        if getattr(self.objective.loss, "reduction", "mean") == "sum":
+            # A batch stands for all data: its sum is scaled up so that the gradient is unbiased.
+            each = np.full(self.batch, (n if weight is None else float(weight.sum())) / self.batch)
+        return self.objective.on(self.objective.X[chosen], self.objective.y[chosen], each)
 
 
 class _BoundSGD(BoundParticles):

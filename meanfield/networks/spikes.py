@@ -119,6 +119,27 @@ class Spikes:
             gradient[:, k] = product.sum(axis=1)
         return gradient
 
+    def coefficients(self, X: Any, q: Any) -> Any:
+        """Complex Fourier coefficients of ``theta -> <q, Phi(theta)>``: shape (2 frequencies + 1,) * dim.
+
+        Entry k + frequencies belongs to ``exp(i k . theta)``.
+        """
+        nf, side = self.frequencies, 2 * self.frequencies + 1
+        table = np.zeros((side,) * self.dim, dtype=np.complex128)
+        np.add.at(table, tuple(self._columns(X)), np.asarray(q, dtype=np.float64))
+        basis = np.zeros((side, side), dtype=np.complex128)
+        for j in range(-nf, nf + 1):
+            amplitude = self._amplitude[j + nf]
+            if j == 0:
+                basis[nf, nf] = amplitude
+            elif j > 0:
+                basis[j + nf, nf + j] = basis[j + nf, nf - j] = amplitude / 2
+            else:
+                basis[j + nf, nf - j], basis[j + nf, nf + j] = amplitude / 2j, -amplitude / 2j
+        for axis in range(self.dim):
+            table = np.moveaxis(np.tensordot(table, basis, axes=(axis, 0)), -1, axis)
+        return table
+
     def bind(self, X: Array) -> Any:
         """The operator on fixed codes; on all of them, in two dimensions or fewer, the tensor structure is used."""
         if self.dim <= 2 and X.shape == self.codes.shape and np.array_equal(X, self.codes):

@@ -1,0 +1,97 @@
+"""meanfield: the mathematics of wide neural networks, as software.
+
+A two-layer network of infinite width is a probability measure over neurons. The measure is a cloud of
+particles, training is its Wasserstein gradient flow, and theorems about it can be run, drawn and checked.
+"""
+
+from __future__ import annotations
+
+from meanfield import _shadow
+
+_shadow.check()
+
+from meanfield import data, diagnostics, plotting, population  # noqa: E402
+from meanfield._claims import Claim  # noqa: E402
+from meanfield._train import train  # noqa: E402
+from meanfield._version import __version__  # noqa: E402
+from meanfield.activations import (  # noqa: E402
+    Erf,
+    Identity,
+    LeakyReLU,
+    PiecewiseLinear,
+    Quadratic,
+    ReLU,
+    Sigmoid,
+    Softplus,
+    Tanh,
+)
+from meanfield.certificate import Certificate  # noqa: E402
+from meanfield.diagnostics import regime  # noqa: E402
+from meanfield.flows import SGD, ConicFlow, WassersteinFlow  # noqa: E402
+from meanfield.networks import SignedSquareReLU, Spikes, TwoLayer  # noqa: E402
+from meanfield.objective import Objective  # noqa: E402
+from meanfield.population import GaussianPopulation  # noqa: E402
+from meanfield.regularizers import NoRegularizer, PathNorm, Ridge, TotalVariation  # noqa: E402
+from meanfield.run import Run, load  # noqa: E402
+from meanfield.stop import gap_below  # noqa: E402
+from meanfield.support import SupportReport, lift, support_report  # noqa: E402
+from solvers.errors import DivergenceError, FileFormatError, InputError, PluginError  # noqa: E402
+from solvers.losses import (  # noqa: E402
+    CrossEntropy,
+    ExponentialLoss,
+    HuberLoss,
+    LogisticLoss,
+    SoftMinMargin,
+    SquaredLoss,
+)
+from solvers.measure import ParticleMeasure  # noqa: E402
+
+__all__ = [
+    "SGD",
+    "Certificate",
+    "Claim",
+    "ConicFlow",
+    "CrossEntropy",
+    "DivergenceError",
+    "Erf",
+    "ExponentialLoss",
+    "FileFormatError",
+    "GaussianPopulation",
+    "HuberLoss",
+    "Identity",
+    "InputError",
+    "LeakyReLU",
+    "LogisticLoss",
+    "NoRegularizer",
+    "Objective",
+    "ParticleMeasure",
+    "PathNorm",
+    "PiecewiseLinear",
+    "PluginError",
+    "Quadratic",
+    "ReLU",
+    "Ridge",
+    "Run",
+    "Sigmoid",
+    "SignedSquareReLU",
+    "SoftMinMargin",
+    "Softplus",
+    "Spikes",
+    "SquaredLoss",
+    "SupportReport",
+    "Tanh",
+    "TotalVariation",
+    "TwoLayer",
+    "WassersteinFlow",
+    "__version__",
+    "data",
+    "diagnostics",
+    "gap_below",
+    "lift",
+    "load",
+    "plotting",
+    "population",
+    "regime",
+    "support_report",
+    "train",
+]

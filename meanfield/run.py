@@ -1,0 +1,133 @@
+"""Runs of particle flows: a `Trajectory` that knows its objective, and so can certify, compare and draw itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from solvers.errors import InputError
+from solvers.protocols import Array
+from solvers.result import Trajectory
+from solvers.result import load as load_trajectory
+
+if TYPE_CHECKING:
+    from meanfield.certificate import Certificate
+    from meanfield.diagnostics.regime import RegimeReport
+
+BIBTEX = {
+    "WassersteinFlow": """@inproceedings{chizat2018global,
+  title = {On the Global Convergence of Gradient Descent for Over-parameterized Models using Optimal Transport},
+  author = {Chizat, L{\\'e}na{\\"i}c and Bach, Francis}, booktitle = {NeurIPS}, year = {2018}, eprint = {1805.09545}}
+
+@article{mei2018mean,
+  title = {A Mean Field View of the Landscape of Two-layer Neural Networks},
+  author = {Mei, Song and Montanari, Andrea and Nguyen, Phan-Minh}, journal = {PNAS}, year = {2018},
+  eprint = {1804.06561}}
+
+@inproceedings{rotskoff2018parameters,
+  title = {Parameters as Interacting Particles: Long Time Convergence and Asymptotic Error Scaling of Neural Networks},
+  author = {Rotskoff, Grant and Vanden-Eijnden, Eric}, booktitle = {NeurIPS}, year = {2018}, eprint = {1805.00915}}
+""",
+    "ConicFlow": """@article{chizat2022sparse,
+  title = {Sparse Optimization on Measures with Over-parameterized Gradient Descent},
+  author = {Chizat, L{\\'e}na{\\"i}c}, journal = {Mathematical Programming}, year = {2022}, eprint = {1907.10300}}
+""",
+}
+BIBTEX["SGD"] = BIBTEX["WassersteinFlow"]
+
+
+class Run(Trajectory):
+    """A run of a particle flow: what `Trajectory` has, and what its objective makes possible."""
+
+    def attach(self, flow: Any) -> Run:
+        """The same run with its flow, for a run that was loaded from a file."""
+        return dataclasses.replace(self, flow=flow)
+
+    @property
+    def objective(self) -> Any:
+        """The objective (or functional) that the flow descends."""
+        objective = getattr(self.flow, "objective", None)
+        if objective is None:
+            raise InputError(
+                "this run was loaded from a file, which does not hold the objective; use run.attach(flow) first"
+            )
+        return objective
+
+    @property
+    def certificate(self) -> Certificate:
+        """The duality gap at the end of the run (computed once)."""
+        cached = self.__dict__.get("_certificate")
+        if cached is None:
+            objective = self.objective
+            if not hasattr(objective, "certificate"):
+                raise InputError(f"{type(objective).__name__} has no certificate; it is made for Objective on data")
+            cached = objective.certificate(self.final)
+            self.__dict__["_certificate"] = cached
+        return cached  # type: ignore[no-any-return]
+
+    def predict(self, X: Any = None) -> Array:
+        """The final network on the data, or on other inputs."""
+        predictions: Array = self.objective.predict(self.final, X)
+        return predictions
+
+    def regime(self) -> RegimeReport:
+        """How lazy or rich the run was: movement, activation flips, change of the tangent kernel."""
+        from meanfield.diagnostics.regime import regime
+
+        return regime(self)
+
+    def sgd(
+        self,
+        step: float,
+        batch: int | None = None,
+        rng: Any = 0,
+        width: int | None = None,
+        sampler: Any = None,
+        observers: Any = (),
+    ) -> Run:
+        """SGD from the same start to the same time, saved at the same times.
+
+        Parameters
+        ----------
+        step : float
+            In the time unit of the flow.
+        batch : int, optional
+            None: full batch.
+        rng : int, SeedSequence or Generator
+        width : int, optional
+            Train so many of the start's particles, chosen by `subsample`; all of them by default.
+        sampler : callable, optional
+            Fresh samples; see `SGD`.
+        """
+        from meanfield.flows import SGD
+        from solvers import integrate
+
+        start = self.initial if width is None else self.initial.subsample(width, rng)
+        keep = "all" if len(self.states) == len(self.t) else "ends"
+        flow = SGD(self.objective, step, batch=batch, rng=rng, sampler=sampler)
+        run: Run = integrate(
+            flow, start, float(self.t[-1]), t0=float(self.t[0]), save=self.t, keep=keep, observers=observers
+        )
+        return run
+
+    def plot(self, ax: Any = None, **options: Any) -> Any:
+        """The objective against time; see `meanfield.plotting.objective`."""
+        from meanfield import plotting
+
+        return plotting.objective(self, ax=ax, **options)
+
+    def cite(self) -> str:
+        """BibTeX of the papers behind the flow."""
+        name = type(self.flow).__name__ if self.flow is not None else str(_described_flow(self))
+        return BIBTEX.get(name, "")
+
+
+def _described_flow(run: Trajectory) -> Any:
+    configuration = run.provenance.get("configuration", run.provenance.get("flow", {}))
+    return configuration.get("flow") if isinstance(configuration, dict) else configuration
+
+
+def load(path: Any) -> Run:
+    """Read a run that ``run.save`` wrote. Never unpickles; ``run.attach(flow)`` gives it its objective again."""
+    plain = load_trajectory(path)
+    return Run(**{field.name: getattr(plain, field.name) for field in dataclasses.fields(Trajectory)})
