@@ -138,16 +138,14 @@ def ista(
     u = np.zeros(m) if u0 is None else _check.array(u0, "u0", shape=(m,)).copy()
     if nonnegative and (u < 0.0).any():
         raise InputError("u0 must be non-negative when nonnegative=True")
-    if step is not None:
-        h = float(_check.number(step, "step", positive=True))
-    elif not dense:
+    h = None if step is None else float(_check.number(step, "step", positive=True))
+    if h is None and not dense:
         raise InputError("step is needed when features is an operator: take at most 1/L")
-    else:
-        h = 1.0 / _lipschitz(matrix, w, risk)
     from threadpoolctl import threadpool_limits
 
     # a run that diverges overflows before it is stopped: the check of J says so, not a warning
     with threadpool_limits(limits=1, user_api="blas"), np.errstate(over="ignore", invalid="ignore"):
+        h = 1.0 / _lipschitz(matrix, w, risk) if h is None else h
         return _Problem(matrix, checked, w, lam, risk, nonnegative).run(u, h, count, accelerated, stop)
 
 

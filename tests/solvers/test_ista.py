@@ -149,6 +149,19 @@ def test_other_losses_reach_their_certificate(loss: Any) -> None:
     np.testing.assert_allclose(slopes[active], -0.05 * np.sign(run.coefficients[active]), atol=2.5e-4)
 
 
+def test_one_thread_and_two_give_the_same_bits() -> None:
+    from threadpoolctl import threadpool_limits
+
+    rng = np.random.default_rng(4)
+    features, y = rng.standard_normal((1200, 800)), rng.standard_normal(800)
+    runs = []
+    for threads in (1, 2):
+        with threadpool_limits(limits=threads, user_api="blas"):
+            runs.append(ista(features, y, 0.01, iterations=5))
+    assert runs[0].step == runs[1].step
+    np.testing.assert_array_equal(runs[0].coefficients, runs[1].coefficients)
+
+
 def test_a_step_beyond_the_limit_raises() -> None:
     features, y = deconvolution()
     with pytest.raises(DivergenceError, match="iteration .* with step 2.5; take a shorter one"):
