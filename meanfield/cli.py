@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DONE
     except DivergenceError as error:
         return _report(error, FAILED, loud)
-    except (InputError, PluginError, FileFormatError, OSError, ModuleNotFoundError) as error:
+    except (InputError, PluginError, FileFormatError, OSError, ImportError) as error:
         return _report(error, REFUSED, loud)
 
 

@@ -123,6 +123,7 @@ def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("solvers.errors.PluginError('first second')", 2),
         ("solvers.errors.FileFormatError('first second')", 2),
         ("PermissionError(13, 'first second', 'x')", 2),
+        ("ModuleNotFoundError('first second')", 2),
         ("solvers.errors.DivergenceError('first second')", 1),
         ("KeyboardInterrupt", 130),
     ],
@@ -141,7 +142,7 @@ def test_failures_inside_a_figure(
             cli.main(loud)
         assert type(caught.value).__name__ in error
     monkeypatch.setenv("MEANFIELD_TRACEBACK", "1")
-    with pytest.raises((ValueError, TypeError, OSError, DivergenceError, KeyboardInterrupt)):
+    with pytest.raises((ValueError, TypeError, OSError, ImportError, DivergenceError, KeyboardInterrupt)):
         cli.main(["figure", "toy.py"])
 
 

@@ -1,4 +1,4 @@
-"""The commands of ``meanfield``, one a file: ``add_parser(subparsers)`` and ``main(options) -> exit status``.
+"""The commands of ``meanfield``, one a file: ``add_parser(subparsers) -> parser`` and ``main(options) -> exit status``.
 
-A module here that has both is a command; nothing is registered. Modules import what is heavy inside `main`.
+The name given to ``subparsers.add_parser`` is the command's; `main` gets the parsed options. A module here that has both is a command; nothing is registered. Modules import what is heavy inside `main`.
 """
