@@ -31,10 +31,10 @@ class Auto:
         """The method for this flow, state and time left, and the reason in words."""
         if getattr(flow, "smooth", True):
             method = (
-                DormandPrince() if self.rtol is None else DormandPrince(rtol=self.rtol, atol=1e-3 * self.rtol)
+                DormandPrince() if self.rtol is None else DormandPrince(rtol=self.rtol, atol=self.rtol / 1000)
             )
             return method, "the velocity is smooth"
         other = (
-            BogackiShampine() if self.rtol is None else BogackiShampine(rtol=self.rtol, atol=1e-3 * self.rtol)
+            BogackiShampine() if self.rtol is None else BogackiShampine(rtol=self.rtol, atol=self.rtol / 1000)
         )
         return other, "the velocity jumps: a high order would be lost at the kinks"
