@@ -101,15 +101,11 @@ class Objective:
                     f"cross-entropy over {max(2, needed)} classes needs a network with outputs={max(2, needed)}, "
                     f"not {outputs}"
                 )
-        elif hasattr(self.network, "outputs") and (outputs == 1) != (self.y.ndim == 1 or columns == 1):
+        elif hasattr(self.network, "outputs") and columns != outputs:
             raise InputError(
                 f"y has {columns} column(s) but the network has outputs={outputs}; they must agree"
             )
-        elif outputs > 1 and columns != outputs:
-            raise InputError(
-                f"y has {columns} column(s) but the network has outputs={outputs}; they must agree"
-            )
-        if outputs == 1 and self.y.ndim == 2:
+        if hasattr(self.network, "outputs") and outputs == 1 and self.y.ndim == 2:
             self.y = np.ascontiguousarray(self.y[:, 0])
 
     @classmethod

@@ -172,7 +172,7 @@ def check_feature_map(network: Any, X: Array) -> None:
     if not np.isfinite(features).all():
         raise PluginError(f"{name(network)}.features returned NaN or infinity at standard normal positions")
     q = rng.standard_normal(features.shape[1:])
-    gradient = _plugin_array(network, "vjp", (4, dim), positions, few, q)
+    gradient = _plugin_array(network, "vjp", (4, int(dim)), positions, few, q)
     _compare_gradient(
         name(network),
         "vjp",
@@ -220,8 +220,8 @@ def _compare_gradient(
         for j in np.flatnonzero(np.abs(gradient[:, k] - difference) > 1e-5 * size):
             wrong.append((int(j), k, float(gradient[j, k]), float(difference[j])))
     if wrong:
-        j, k, got, expected = wrong[0]
+        particle, coordinate, got, expected = wrong[0]
         raise PluginError(
-            f"{who}.{method} is not the gradient of {base}: coordinate {k} of particle {j} gives {got:.6g}, finite "
+            f"{who}.{method} is not the gradient of {base}: coordinate {coordinate} of particle {particle} gives {got:.6g}, finite "
             f"differences give {expected:.6g}"
         )

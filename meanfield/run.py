@@ -129,5 +129,5 @@ def _described_flow(run: Trajectory) -> Any:
 
 def load(path: Any) -> Run:
     """Read a run that ``run.save`` wrote. Never unpickles; ``run.attach(flow)`` gives it its objective again."""
-    plain = load_trajectory(path)
+    plain: Trajectory = load_trajectory(path)
     return Run(**{field.name: getattr(plain, field.name) for field in dataclasses.fields(Trajectory)})

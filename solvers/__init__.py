@@ -9,6 +9,7 @@ _os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from solvers._auto import Auto
 from solvers._integrate import Step, integrate, steps
+from solvers._ista import IstaRun, ista
 from solvers.errors import DivergenceError, FileFormatError, InputError, PluginError
 from solvers.explicit import (
     RK4,
@@ -20,6 +21,15 @@ from solvers.explicit import (
     RungeKutta,
 )
 from solvers.function_flow import FunctionFlow, pairwise
+from solvers.losses import (
+    CrossEntropy,
+    ExponentialLoss,
+    HuberLoss,
+    LogisticLoss,
+    SoftMinMargin,
+    SquaredLoss,
+)
+from solvers.measure import ParticleMeasure
 from solvers.observe import (
     Checkpoint,
     Progress,
@@ -32,6 +42,8 @@ from solvers.observe import (
 )
 from solvers.result import Status, Trajectory, load
 from solvers.schedule import every, linspace, logspace
+from solvers.spaces import Euclidean, Sphere, Torus
+from solvers.transport import sliced_wasserstein, wasserstein, wasserstein_1d
 
 # `meanfield` looks for this mark: a stranger's distribution may install a module of the same name.
 __project__ = "meanfield-nets"
@@ -42,30 +54,45 @@ __all__ = [
     "BogackiShampine",
     "ButcherTableau",
     "Checkpoint",
+    "CrossEntropy",
     "DivergenceError",
     "DormandPrince",
+    "Euclidean",
     "Euler",
+    "ExponentialLoss",
     "FileFormatError",
     "FunctionFlow",
     "Heun",
+    "HuberLoss",
     "InputError",
+    "IstaRun",
+    "LogisticLoss",
+    "ParticleMeasure",
     "PluginError",
     "Progress",
     "RungeKutta",
+    "SoftMinMargin",
+    "Sphere",
+    "SquaredLoss",
     "Status",
     "Step",
     "StopRule",
+    "Torus",
     "Trajectory",
     "View",
     "When",
     "every",
     "gradient_norm_below",
     "integrate",
+    "ista",
     "linspace",
     "load",
     "logspace",
     "pairwise",
+    "sliced_wasserstein",
     "steps",
     "stop_at_time_budget",
     "stop_when",
+    "wasserstein",
+    "wasserstein_1d",
 ]

@@ -41,4 +41,4 @@ def seed_words(rng: Any, purpose: str = "") -> NDArray[np.uint64]:
     """Two 64-bit words that key a counter-based generator (Philox); a `Generator` is asked for them."""
     if isinstance(rng, np.random.Generator):
         return rng.integers(0, 2**64, size=2, dtype=np.uint64)
-    return _sequence(rng, purpose).generate_state(2, np.uint64)
+    return np.asarray(_sequence(rng, purpose).generate_state(2, np.uint64), dtype=np.uint64)

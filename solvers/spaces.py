@@ -78,8 +78,8 @@ class Euclidean:
         _check.choice(kind, "kind", ("gaussian", "sphere"))
         _check.number(std, "std", nonnegative=True)
         if kind == "gaussian":
-            return mean + std * standard_normal(m, self.dim, draw, method)
-        return mean + std * unit_directions(m, self.dim, draw, method)
+            return np.asarray(mean + std * standard_normal(m, self.dim, draw, method))
+        return np.asarray(mean + std * unit_directions(m, self.dim, draw, method))
 
     def wrap(self, positions: Array) -> Array:
         """Points as they are: nothing to wrap."""

@@ -271,7 +271,7 @@ class TwoLayer:
         inner = self.d + bool(self.bias)
         if kind == "gaussian":
             _check.choice(method, "method", ("random", "sobol"))
-            return standard_normal(m, self.dim, draw, method) * self._deviations(std)
+            return np.asarray(standard_normal(m, self.dim, draw, method) * self._deviations(std))
         directions = _check.number(radius, "radius", positive=True) * unit_directions(m, inner, draw, method)
         if self.a is not None:
             return directions
