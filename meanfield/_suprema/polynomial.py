@@ -58,23 +58,31 @@ class TrigonometricPolynomial:
         """T (B,), gradient (B, dim), Hessian (B, dim, dim) at theta (B, dim)."""
         return self._assemble(self._contract(theta, 2))
 
-    def grid(self, shape: tuple[int, ...]) -> tuple[Array, Array, Array, Array]:
-        """Cell centres of the regular grid of that shape, and the derivatives there."""
-        axes: list[Array] = [
-            (np.arange(m, dtype=np.float64) + 0.5) * (2.0 * np.pi / m) - np.pi for m in shape
-        ]
-        out: dict[tuple[int, ...], Array] = {}
-        waves = [self._waves(axis, points, 2) for axis, points in enumerate(axes)]
-        for order in product(range(3), repeat=self.dim):
-            if sum(order) > 2:
-                continue
-            partial: Complex = self._half
-            for axis, o in enumerate(order):
-                # contracting the leading axis each time leaves the grid axes in their order
-                partial = np.tensordot(partial, waves[axis][o], axes=([0], [1]))
-            out[order] = np.ascontiguousarray(partial.real).ravel()
+    def grid_values(self, shape: tuple[int, ...]) -> Array:
+        """T at the cell centres of the regular grid of that shape."""
+        return self._tensor(_cells(shape), (0,) * self.dim)
+
+    def grid_slab(self, shape: tuple[int, ...], rows: slice) -> tuple[Array, Array, Array, Array]:
+        """Centres (B, dim) of some rows (first axis) of that grid, with T, gradient and Hessian there."""
+        axes = _cells(shape)
+        axes[0] = axes[0][rows]
+        orders = [order for order in product(range(3), repeat=self.dim) if sum(order) <= 2]
+        out = {order: self._tensor(axes, order).ravel() for order in orders}
         centres = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, self.dim)
         return centres, *self._assemble(out)
+
+    def cheaper_on_grid(self, points: int, grid_points: int) -> bool:
+        """Whether a whole grid costs less than so many scattered points (multiplications counted)."""
+        scattered = 3.0 * self._half.size
+        on_grid = 10.0 * max(self._half.shape)
+        return bool(grid_points * on_grid < points * scattered)
+
+    def _tensor(self, axes: list[Array], order: tuple[int, ...]) -> Array:
+        partial: Complex = self._half
+        for axis, o in enumerate(order):
+            # contracting the leading axis each time leaves the grid axes in their order
+            partial = np.tensordot(partial, self._waves(axis, axes[axis], o)[o], axes=([0], [1]))
+        return np.ascontiguousarray(partial.real)
 
     def _waves(self, axis: int, points: Array, orders: int) -> list[Complex]:
         """exp(i k t) and its derivatives in t, each (B, number of k)."""
@@ -115,6 +123,10 @@ class TrigonometricPolynomial:
             for j in range(self.dim):
                 hessian[:, i, j] = out[tuple(int(n) for n in unit[i] + unit[j])]
         return value, gradient, hessian
+
+
+def _cells(shape: tuple[int, ...]) -> list[Array]:
+    return [(np.arange(m, dtype=np.float64) + 0.5) * (2.0 * np.pi / m) - np.pi for m in shape]
 
 
 def reduce_frequencies(c: Complex) -> tuple[Complex, NDArray[np.int64], float]:

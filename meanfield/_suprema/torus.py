@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,11 @@ from solvers._check import array, number
 from solvers.errors import InputError
 from solvers.protocols import Array
 
-MAX_BOXES = 1_000_000
+MAX_BOXES = 3_000_000
 MAX_LEVELS = 48  # halvings: boxes are then at the rounding level of their centres
 POLISHED = 8  # starts of Newton's method in the first level
 FIRST_GRID = 300_000
+CHUNK = 100_000  # boxes held with their Hessians at once
 
 
 def trigonometric_coefficients(frequencies: Any, cosine: Any, sine: Any) -> NDArray[np.complex128]:
@@ -132,45 +135,85 @@ class _Search:
         self.work = 0
 
     def run(self, starts: Array | None) -> None:
-        polynomial = self.polynomial
-        shape = self._first_shape()
-        width = np.pi / np.array(shape, dtype=np.float64)
-        centres, value, gradient, hessian = polynomial.grid(shape)
-        polynomial.note_supremum(value, shape)
-        self.work += value.size
-        self._improve(centres, value)
-        lowest = np.argsort(value, kind="stable")[:POLISHED]
-        self._polish(centres[lowest])
+        polynomial, dim = self.polynomial, self.polynomial.dim
         if starts is not None and starts.size:
             at_starts = polynomial.value(starts)
             self.work += at_starts.size
             self._polish(starts[np.argsort(at_starts, kind="stable")[:POLISHED]])
-        inherited = np.full(value.size, -np.inf)
-        for _ in range(MAX_LEVELS):
-            keep, bound = self._bounds(value, gradient, hessian, inherited, width)
-            gone = ~keep
-            if gone.any():
-                self.lower = min(self.lower, float(bound[gone].min()))
-            centres, bound = centres[keep], bound[keep]
-            children = centres.shape[0] * 2**polynomial.dim
-            if children == 0:
-                return
-            if self.work + children > self.max_boxes:
+        shape = self._first_shape()
+        while True:
+            centres, bound = self._sweep(shape)
+            finer = tuple(2 * m for m in shape)
+            # many survivors: points of a full grid are much cheaper than scattered ones
+            if not polynomial.cheaper_on_grid(centres.shape[0] * 2**dim, math.prod(finer)):
                 break
+            if self.work + math.prod(finer) > self.max_boxes:
+                break
+            shape = finer
+        width = np.pi / np.array(shape, dtype=np.float64)
+        corner = np.array(list(product([-1.0, 1.0], repeat=dim)))
+        for _ in range(MAX_LEVELS):
+            centres, bound = self._affordable(centres, bound)
+            if centres.shape[0] == 0:
+                return
             width = 0.5 * width
-            corner = (
-                np.array(np.meshgrid(*[[-1.0, 1.0]] * polynomial.dim, indexing="ij"))
-                .reshape(polynomial.dim, -1)
-                .T
-            )
-            centres = (centres[:, None, :] + corner * width).reshape(-1, polynomial.dim)
-            inherited = np.repeat(bound, corner.shape[0])
-            value, gradient, hessian = polynomial.derivatives(centres)
-            self.work += value.size
-            if float(value.min()) < self.best:
-                self._improve(centres, value)
-                self._polish(self.argmin[None, :])
-        self.lower = min(self.lower, float(bound.min()))
+            kept = []
+            for first in range(0, centres.shape[0], CHUNK // 2**dim):
+                rows = slice(first, first + CHUNK // 2**dim)
+                children = (centres[rows, None, :] + corner * width).reshape(-1, dim)
+                value, gradient, hessian = polynomial.derivatives(children)
+                self.work += value.size
+                if float(value.min()) < self.best:
+                    self._improve(children, value)
+                    self._polish(self.argmin[None, :])
+                inherited = np.repeat(bound[rows], corner.shape[0])
+                keep, sharper = self._bounds(value, gradient, hessian, inherited, width)
+                kept.append(self._separate(children, keep, sharper))
+            centres = np.concatenate([c for c, _ in kept])
+            bound = np.concatenate([b for _, b in kept])
+        self._retire(bound)
+
+    def _sweep(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
+        """Bound all boxes of a regular grid, slab by slab; returns the open ones. Forgets earlier bounds."""
+        polynomial = self.polynomial
+        on_grid = polynomial.grid_values(shape)
+        self.work += on_grid.size
+        polynomial.note_supremum(on_grid, shape)
+        lowest = np.argpartition(on_grid.ravel(), POLISHED - 1)[:POLISHED]
+        axes = np.stack(np.unravel_index(np.sort(lowest), shape), axis=-1)
+        self._polish((axes + 0.5) * (2.0 * np.pi / np.array(shape)) - np.pi)
+        self.lower = np.inf
+        width = np.pi / np.array(shape, dtype=np.float64)
+        rows = max(1, CHUNK * shape[0] // on_grid.size)
+        kept = []
+        for first in range(0, shape[0], rows):
+            centres, value, gradient, hessian = polynomial.grid_slab(shape, slice(first, first + rows))
+            nothing_yet = np.full(centres.shape[0], -np.inf)
+            keep, bound = self._bounds(value, gradient, hessian, nothing_yet, width)
+            kept.append(self._separate(centres, keep, bound))
+        return np.concatenate([c for c, _ in kept]), np.concatenate([b for _, b in kept])
+
+    def _separate(self, centres: Array, keep: NDArray[np.bool_], bound: Array) -> tuple[Array, Array]:
+        self._retire(bound[~keep])
+        return centres[keep], bound[keep]
+
+    def _retire(self, bound: Array) -> None:
+        """Boxes that are not looked at again count with the bound they have."""
+        if bound.size:
+            self.lower = min(self.lower, float(bound.min()))
+
+    def _affordable(self, centres: Array, bound: Array) -> tuple[Array, Array]:
+        """The open boxes; if the work that is left does not suffice, those with the lowest bounds."""
+        threshold = self.best - self.margin  # may have improved since they were bounded
+        centres, bound = self._separate(centres, bound < threshold, bound)
+        left = max(0, self.max_boxes - self.work) // 2**self.polynomial.dim
+        if centres.shape[0] > left:
+            order = np.argsort(bound, kind="stable")
+            # half of what is left, so that the chosen ones can be split again
+            chosen = order[: left // 2]
+            self._retire(bound[order[left // 2 :]])
+            centres, bound = centres[chosen], bound[chosen]
+        return centres, bound
 
     def _first_shape(self) -> tuple[int, ...]:
         """Boxes a degree on each axis, fewer where that would be too many to start with."""

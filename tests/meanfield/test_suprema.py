@@ -449,8 +449,8 @@ def test_bounds_on_boxes_hold(dim: int) -> None:
     for degree, half in product((1, 3), (0.5, 0.1, 0.02, 1e-3, 1e-5)):
         c = random_polynomial(dim, degree, 0)
         polynomial = TrigonometricPolynomial(c)
-        grid = polynomial.grid((8 * degree,) * dim)
-        polynomial.note_supremum(grid[1], (8 * degree,) * dim)
+        grid = polynomial.grid_values((8 * degree,) * dim)
+        polynomial.note_supremum(grid, (8 * degree,) * dim)
         search = _Search(polynomial, polynomial.rounding, 0.0, 1)
         search.best = np.inf  # every box stays open, so that the sharper bound is computed for all
         centres = draw.uniform(0.0, 2.0 * np.pi, size=(40, dim))
@@ -480,7 +480,7 @@ def test_supremum_bound_holds() -> None:
     for seed in range(10):
         c = random_polynomial(2, 4, seed)
         polynomial = TrigonometricPolynomial(c)
-        polynomial.note_supremum(polynomial.grid((10, 10))[1], (10, 10))
+        polynomial.note_supremum(polynomial.grid_values((10, 10)), (10, 10))
         mean = float(c[4, 4].real)
         low, high = torus_minimum(c).lowest, -torus_minimum(-c).lowest
         assert max(high - mean, mean - low) <= polynomial._supremum
@@ -497,6 +497,35 @@ def test_derivatives_by_differences() -> None:
         # central differences: step^2 |T'''| / 6 ~ 1e-10 * 216 * 250 / 6
         np.testing.assert_allclose((up[0] - down[0]) / (2 * step), gradient[:, i], atol=3e-6)
         np.testing.assert_allclose((up[1] - down[1]) / (2 * step), hessian[:, i], atol=3e-5)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_values_on_a_grid_are_those_at_its_points(dim: int) -> None:
+    c = random_polynomial(dim, 2, 1)
+    polynomial = TrigonometricPolynomial(c)
+    shape = (5, 6, 7)[:dim]
+    centres, *on_grid = polynomial.grid_slab(shape, slice(1, 4))
+    for a, b in zip(on_grid, polynomial.derivatives(centres), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-11)  # sums of up to 125 terms of size 1, k^2 = 4
+    np.testing.assert_allclose(polynomial.value(centres), polynomial_values(c, centres), atol=1e-11)
+    np.testing.assert_allclose(polynomial.grid_values(shape)[1:4].ravel(), on_grid[0], atol=1e-11)
+
+
+def test_many_coefficients_in_three_dimensions() -> None:
+    """Degree 10: 9261 coefficients; the boxes left by the first grid are so many that it is refined as a whole."""
+    c = random_polynomial(3, 10, 0)
+    m = torus_minimum(c)
+    assert m.exact
+    polynomial = TrigonometricPolynomial(c)
+    assert m.work > 2 * 8 * 8 * polynomial.degrees[0] ** 3  # the refined grid was used
+    value, gradient, hessian = polynomial.derivatives(m.argmin[None])
+    assert value[0] == pytest.approx(m.lowest, abs=1e-13 * size_of(c))
+    # a proved minimum is stationary (sqrt(2 tolerance * curvature)) and convex
+    curvature = np.linalg.eigvalsh(hessian[0])
+    assert curvature[0] > 0.0
+    assert np.linalg.norm(gradient) <= np.sqrt(2.0 * m.tolerance * curvature[-1])
+    # a grid of another size, shifted against the search's own
+    assert polynomial.grid_values((67, 71, 73)).min() >= m.lower_bound
 
 
 def test_product_of_dirichlet_kernels() -> None:
