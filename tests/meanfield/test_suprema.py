@@ -549,6 +549,24 @@ def test_one_spike_has_its_minimum_at_the_spike() -> None:
     np.testing.assert_allclose(m.argmin, spike, atol=1e-7)  # sqrt(rounding / curvature)
 
 
+def test_first_variation_at_the_optimum_of_a_deconvolution() -> None:
+    """Chizat 2019 (arXiv:1907.10300), lambda = 1: at the optimum the first variation touches 0 at its three spikes."""
+    k = np.array(list(product(range(-2, 3), repeat=2)))
+    truth = np.pi + np.array([[0.0, 0.0], [1.7, -0.3], [0.7, 1.3]])
+    found = np.pi + np.array([[0.00055578, 0.0075116], [1.70491468, -0.30437323], [0.6984379, 1.28547405]])
+    weights = np.array([1.15015243, 0.58158183, 0.95151595, -(1.1**2), -(0.8**2), -1.0])
+    phases = k @ np.concatenate([found, truth]).T
+    c = trigonometric_coefficients(k, np.cos(phases) @ weights, np.sin(phases) @ weights)
+    c[2, 2] += 1.0
+    m = torus_minimum(c)
+    assert m.exact
+    # the optimum is known to 8 digits; the first variation is 25 times as sensitive as the weights
+    assert m.lowest == pytest.approx(0.0, abs=1e-6)
+    assert np.linalg.norm(found - m.argmin, axis=1).min() < 1e-3  # sqrt(1e-6 / curvature)
+    at_spikes = polynomial_values(c, found)
+    np.testing.assert_allclose(at_spikes, 0.0, atol=1e-6)
+
+
 @pytest.mark.parametrize("dim", [1, 2, 3])
 def test_constants_end_at_once(dim: int) -> None:
     c = np.zeros((5,) * dim)
