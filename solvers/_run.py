@@ -76,6 +76,8 @@ class Recorder:
 
     def _checked(self, name: str, value: Any) -> Any:
         try:
+            if value is None:  # which numpy would turn into NaN
+                raise TypeError
             array = np.array(value, dtype=np.float64)
         except (TypeError, ValueError):
             raise InputError(
