@@ -9,7 +9,7 @@ from meanfield.plotting._particles import particles, trajectories
 from meanfield.plotting._predictor import predictor
 from meanfield.plotting._spheres import sphere
 from meanfield.plotting._style import COLOURS, NEGATIVE, POSITIVE, STYLE, figure, save, style, write_csv
-from meanfield.plotting._tables import claims, html_table, run_html
+from meanfield.plotting._tables import claims, html_table
 from meanfield.plotting._torus import torus
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "objective",
     "particles",
     "predictor",
-    "run_html",
     "save",
     "slope",
     "sphere",

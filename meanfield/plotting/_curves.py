@@ -40,8 +40,9 @@ def objective(
         The objective at those times.
     optimum : float, optional
         F*; points with F <= F* (rounding) are left out of the log axis.
-    certificate : array_like (k,), number or Certificate, optional
-        Duality gaps, F - gap <= F* <= F: at every time, or at the end only. Drawn as a band that holds F*.
+    certificate : array_like (k,), number, Certificate, str or True, optional
+        Duality gaps, F - gap <= F* <= F: at every time (or the name of a record of the run), or at the end only
+        (True: the run's own). Drawn as a band that holds F*.
     label, colour : str, optional
         Of the curve.
     ax, csv
@@ -51,6 +52,10 @@ def objective(
     -----
     t = 0 has no place on a log axis: the value there is an open circle on the left edge.
     """
+    if isinstance(certificate, str):
+        certificate = run_or_t[certificate]
+    elif certificate is True:
+        certificate = run_or_t.certificate
     t, values = _series(run_or_t, values, "objective")
     gaps = None
     if certificate is not None:

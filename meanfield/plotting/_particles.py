@@ -57,6 +57,15 @@ def areas(masses: Array, largest: float | None = None) -> Array:
     return np.asarray(3.0 + _AREA * crowd * (masses / top if top > 0 else np.zeros_like(masses)))
 
 
+def dots(
+    ax: Any, x: Array, y: Array, masses: Array, colour: list[str], share: float = 1.0, **options: Any
+) -> None:
+    """Dots of area proportional to mass; a rim thin enough that a speck is not all rim."""
+    size = share * areas(masses)
+    rims = np.minimum(0.8, 0.08 * np.sqrt(size))
+    ax.scatter(x, y, s=size, c=colour, edgecolors="white", linewidths=rims, **options)
+
+
 def merged(points: Array, masses: Array, signs: Array, radius: float) -> tuple[Array, Array, Array]:
     """Atoms of one sign within `radius` of a heavier one drawn as one: hundreds on one spot are one spot's mass."""
     order = np.argsort(-masses, kind="stable")
@@ -107,8 +116,15 @@ def particles(
     found = neurons(measure, lift)
     i, j = _pair(coordinates, found.points.shape[1])
     with axes(ax, (4.2, 4.0)) as ax:
-        ax.scatter(found.points[:, i], found.points[:, j], s=areas(found.masses), c=colours(found.signs),
-                   alpha=0.75, edgecolors="white", linewidths=0.4, zorder=3)  # fmt: skip
+        dots(
+            ax,
+            found.points[:, i],
+            found.points[:, j],
+            found.masses,
+            colours(found.signs),
+            alpha=0.75,
+            zorder=3,
+        )
         _plane(ax, found, lift, (i, j), float(np.abs(found.points[:, [i, j]]).max()))
         if teacher is not None:
             _rays(ax, neurons(teacher), (i, j))
@@ -169,8 +185,7 @@ def trajectories(
     with axes(ax, (5.2, 3.6) if flat else (4.2, 4.0)) as ax:
         _paths(ax, x[:, chosen], y[:, chosen], [colours(last.signs)[k] for k in chosen], period, flat)
         ax.plot(x[0], y[0], ".", ms=2.5, color=FAINT, zorder=2, label="start")
-        ax.scatter(x[-1], y[-1], s=0.45 * areas(last.masses), c=colours(last.signs), edgecolors="white",
-                   linewidths=0.4, zorder=4)  # fmt: skip
+        dots(ax, x[-1], y[-1], last.masses, colours(last.signs), 0.45, zorder=4)
         if flat:
             ax.axhline(0, color=FAINT, lw=0.7, zorder=0)
             ax.set_xlabel(r"position $\theta$")

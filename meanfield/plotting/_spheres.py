@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from meanfield.plotting._particles import areas, colours, merged
+from meanfield.plotting._particles import colours, dots, merged
 from meanfield.plotting._style import FAINT, NEUTRAL, axes, colour_bar, signed_map, write_csv
 from solvers import _check
 from solvers.errors import InputError
@@ -64,12 +64,11 @@ def sphere(
         place = np.asarray if points.shape[1] == 2 else _mollweide
         if truth is not None:
             where = place(truth[0])
-            ax.scatter(where[:, 0], where[:, 1], s=130, facecolors="none", edgecolors=NEUTRAL, linewidths=1.2,
-                       zorder=5, label="teacher")  # fmt: skip
-            ax.legend(loc="lower left", bbox_to_anchor=(-0.02, -0.06))
+            ax.scatter(where[:, 0], where[:, 1], s=420, facecolors="none", edgecolors=NEUTRAL, linewidths=1.2,
+                       zorder=7, label="teacher")  # fmt: skip
+            ax.legend(loc="lower left", bbox_to_anchor=(-0.02, -0.06), markerscale=0.5)
         where = place(points)
-        ax.scatter(where[:, 0], where[:, 1], s=areas(masses), c=colours(signs), edgecolors="white", linewidths=0.8,
-                   zorder=6)  # fmt: skip
+        dots(ax, where[:, 0], where[:, 1], masses, colours(signs), zorder=6)
     if csv is not None:
         write_csv(csv, {**{f"u{k + 1}": column for k, column in enumerate(grid.T)}, "value": values})
     return ax

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import os
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from meanfield.plotting._style import COLOURS, axes, write_csv
@@ -111,26 +111,3 @@ def html_table(rows: Iterable[Sequence[Any]], head: Sequence[Any] = (), caption:
         else ""
     )
     return f"<table>{title}{f'<thead><tr>{top}</tr></thead>' if top else ''}<tbody>{body}</tbody></table>"
-
-
-def run_html(run: Any) -> str:
-    """A run as HTML: how it ended, first and last time, first and last of each recorded number, and statistics."""
-    records: Mapping[str, Any] = getattr(run, "records", None) or {}
-    rows: list[Sequence[Any]] = [("time", float(run.t[0]), float(run.t[-1]))]
-    for name, series in records.items():
-        if getattr(series[0], "ndim", 0) == 0:
-            rows.append((name, float(series[0]), float(series[-1])))
-    status = str(getattr(run, "status", ""))
-    advice = str(getattr(run, "advice", "") or "")
-    stats = getattr(run, "stats", None) or {}
-    note = f"<p>{html.escape(advice)}</p>" if advice else ""
-    counts = ", ".join(
-        f"{key} {_text(value)}" for key, value in stats.items() if isinstance(value, (int, float))
-    )
-    return (
-        html_table(
-            rows, ("", "start", "end"), f"{type(run).__name__}: {status}" if status else type(run).__name__
-        )
-        + note
-        + (f"<p><small>{html.escape(counts)}</small></p>" if counts else "")
-    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from meanfield.plotting._particles import areas, colours, merged
+from meanfield.plotting._particles import colours, dots, merged
 from meanfield.plotting._style import FAINT, NEUTRAL, axes, colour_bar, signed_map, write_csv
 from solvers import _check
 from solvers.errors import InputError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Path = str | os.PathLike[str]
-_SPOT = 0.01  # of the period: atoms nearer than this are drawn as one on a map
+_SPOT = 0.01  # of the period: atoms nearer than this are drawn as one
 
 
 def torus(
@@ -34,7 +34,7 @@ def torus(
 ) -> Axes:
     """``F'(mu)`` on a torus of dimension 1 or 2, the atoms of mu on top: stems of height s_j p_j, or dots of area p_j.
 
-    On a map, atoms of one sign nearer than 1 % of the period are drawn as one.
+    Atoms of one sign nearer than 1 % of the period are drawn as one.
 
     Parameters
     ----------
@@ -79,8 +79,16 @@ def torus(
     return ax
 
 
-def _signs(measure: Any) -> Array:
-    return np.ones(measure.width) if measure.signs is None else np.asarray(measure.signs)
+def _spots(measure: Any, span: float) -> tuple[Array, Array, Array]:
+    """Places in one period, masses and signs, atoms of one sign on one spot together."""
+    # On the circle of each angle, so that both sides of the cut are near each other.
+    angle = np.asarray(measure.positions) * (2 * np.pi / span)
+    signs = np.ones(measure.width) if measure.signs is None else np.asarray(measure.signs)
+    circle = np.hstack([np.cos(angle), np.sin(angle)])
+    found, masses, signs = merged(circle, measure.weights, signs, radius=2 * np.pi * _SPOT)
+    half = found.shape[1] // 2
+    place = np.arctan2(found[:, half:], found[:, :half]) * (span / (2 * np.pi))
+    return np.mod(place, span), masses, signs
 
 
 def _line(ax: Axes, measure: Any, teacher: Any, grid: Array, values: Array, span: float, name: str) -> None:
@@ -96,13 +104,12 @@ def _line(ax: Axes, measure: Any, teacher: Any, grid: Array, values: Array, span
     for atoms, marker, size, label in ((teacher, "D", 7.0, "teacher"), (measure, "o", 4.5, "atoms")):
         if atoms is None:
             continue
-        signs = _signs(atoms)
-        place = np.mod(atoms.positions[:, 0], span)
-        height = atoms.weights * signs
+        place, masses, signs = _spots(atoms, span)
+        height = masses * signs
         heights += [float(height.min()), float(height.max())]
         shown: Any = [NEUTRAL] * len(signs) if atoms is teacher else colours(signs)
-        right.vlines(place, 0, height, colors=shown, lw=1.1, alpha=0.7, zorder=3)
-        right.scatter(place, height, s=size**2, marker=marker, facecolors="none" if atoms is teacher else shown,
+        right.vlines(place[:, 0], 0, height, colors=shown, lw=1.1, alpha=0.7, zorder=3)
+        right.scatter(place[:, 0], height, s=size**2, marker=marker, facecolors="none" if atoms is teacher else shown,
                       edgecolors=shown if atoms is teacher else "white", linewidths=1.0 if atoms is teacher else 0.5,
                       zorder=5 if atoms is teacher else 4)  # fmt: skip
         right.plot([], [], marker, ms=size, color=NEUTRAL, mfc="none" if atoms is teacher else NEUTRAL, ls="",
@@ -134,21 +141,17 @@ def _square(ax: Axes, measure: Any, teacher: Any, grid: Array, values: Array, sp
     colour_bar(ax, shades, f"first variation {name}", 0.85)
     if teacher is not None:
         place = np.mod(teacher.positions, span)
-        ax.scatter(place[:, 0], place[:, 1], s=150, facecolors="none", edgecolors=NEUTRAL, linewidths=1.2, zorder=4,
+        ax.scatter(place[:, 0], place[:, 1], s=300, facecolors="none", edgecolors=NEUTRAL, linewidths=1.2, zorder=6,
                    label="teacher")  # fmt: skip
-    # On the circle of each angle, so that both sides of the cut are near each other.
-    angle = measure.positions * (2 * np.pi / span)
-    lifted, masses, signs = merged(
-        np.hstack([np.cos(angle), np.sin(angle)]), measure.weights, _signs(measure), radius=2 * np.pi * _SPOT
-    )
-    place = np.mod(np.arctan2(lifted[:, 2:], lifted[:, :2]) * (span / (2 * np.pi)), span)
+    place, masses, signs = _spots(measure, span)
     one_sign = bool((signs > 0).all())
     # On a map that is red and blue itself, atoms of one sign are black.
     shown = [NEUTRAL] * len(signs) if one_sign else colours(signs)
-    ax.scatter(place[:, 0], place[:, 1], s=0.6 * areas(masses), c=shown, edgecolors="white", linewidths=0.7, zorder=5,
-               label="atoms" if one_sign else None)  # fmt: skip
+    dots(ax, place[:, 0], place[:, 1], masses, shown, 0.6, zorder=5)
+    if one_sign:
+        ax.plot([], [], "o", color=NEUTRAL, ms=7, label="atoms")
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0.1)
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0.1, markerscale=0.7)
     for side in ("top", "right"):
         ax.spines[side].set_visible(True)
     ax.set_aspect("equal")

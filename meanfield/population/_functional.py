@@ -150,6 +150,15 @@ class GaussianPopulation:
         matrix *= outer @ other_outer.T
         return matrix
 
+    def predict(self, measure: Any, X: Any) -> Array:
+        """``f_mu(x_i)`` at the rows of X (n, d): (n,), or (n, outputs). A population has no data of its own."""
+        self._check_measure(measure)
+        if X is None:
+            raise InputError(
+                "X is needed: a population has no data of its own; sampler(generator, size) draws some"
+            )
+        return np.asarray(self.network.predict(measure, X))
+
     def target(self, X: Any) -> Array:
         """``f_*(x_i)`` at the rows of X (n, d): (n,), or (n, outputs)."""
         return np.asarray(self.network.predict(self.teacher, X) / self.network.scale)

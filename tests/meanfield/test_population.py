@@ -462,4 +462,8 @@ def test_refusals_say_what_to_do() -> None:
         functional.first_variation(teacher, np.ones((4, 2)))
     with pytest.raises(InputError, match="signs must be"):
         functional.first_variation(teacher, teacher.positions, signs=[1.0, 0.5, -1.0])
+    with pytest.raises(InputError, match="a population has no data"):
+        functional.predict(teacher, None)
+    X, y = functional.sampler(np.random.default_rng(0), 5)
+    assert functional.predict(teacher, X) == pytest.approx(y, rel=1e-14)
     assert "teacher of 3 neurons" in repr(functional)
