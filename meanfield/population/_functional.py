@@ -53,7 +53,7 @@ class GaussianPopulation:
 
     Notes
     -----
-    Activations with a kernel of pairs cost O(m (m + m_0)) a call (about 7 ns a pair for velocity at d = 20 on one
+    Activations with a kernel of pairs cost O(m (m + m_0)) a call (about 5 ns a pair for velocity at d = 20 on one
     core), with O(m) memory; polynomial ones O((m + m_0) d^2). Near F = 0 the pairs cancel: the value is then good
     to about 1e-16 times the largest of E f_mu^2 and E f_*^2, and may be that little below zero.
 
