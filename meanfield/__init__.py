@@ -26,7 +26,7 @@ from meanfield.activations import (  # noqa: E402
     Tanh,
 )
 from meanfield.certificate import Certificate  # noqa: E402
-from meanfield.diagnostics import regime  # noqa: E402
+from meanfield.diagnostics import chaos, compare, regime  # noqa: E402
 from meanfield.flows import SGD, ConicFlow, WassersteinFlow  # noqa: E402
 from meanfield.networks import SignedSquareReLU, Spikes, TwoLayer  # noqa: E402
 from meanfield.objective import Objective  # noqa: E402
@@ -84,6 +84,8 @@ __all__ = [
     "TwoLayer",
     "WassersteinFlow",
     "__version__",
+    "chaos",
+    "compare",
     "data",
     "diagnostics",
     "gap_below",

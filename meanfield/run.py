@@ -104,7 +104,8 @@ class Run(Trajectory):
 
         start = self.initial if width is None else self.initial.subsample(width, rng)
         keep = "all" if len(self.states) == len(self.t) else "ends"
-        flow = SGD(self.objective, step, batch=batch, rng=rng, sampler=sampler)
+        unit = getattr(self.flow, "time_unit", "flow")
+        flow = SGD(self.objective, step, batch=batch, rng=rng, sampler=sampler, time_unit=unit)
         run: Run = integrate(
             flow, start, float(self.t[-1]), t0=float(self.t[0]), save=self.t, keep=keep, observers=observers
         )
@@ -123,8 +124,9 @@ class Run(Trajectory):
 
 
 def _described_flow(run: Trajectory) -> Any:
-    configuration = run.provenance.get("configuration", run.provenance.get("flow", {}))
-    return configuration.get("flow") if isinstance(configuration, dict) else configuration
+    """The name of the flow that a saved run's provenance holds."""
+    described = run.provenance.get("configuration", {}).get("flow", {})
+    return described.get("flow") if isinstance(described, dict) else described
 
 
 def load(path: Any) -> Run:

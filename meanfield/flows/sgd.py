@@ -35,6 +35,8 @@ class SGD:
         then only serve to record its value.
     replace : bool
         False draws each batch without replacement (batches stay independent of each other).
+    time_unit : {"flow", "alpha"}
+        "alpha" divides the velocity by scale^2, as in `WassersteinFlow`: steps are then on that flow's clock.
     """
 
     kind = "map"
@@ -47,6 +49,7 @@ class SGD:
         rng: Any = 0,
         sampler: Callable[[np.random.Generator, int], tuple[Any, Any]] | None = None,
         replace: bool = True,
+        time_unit: str = "flow",
     ) -> None:
         if not isinstance(objective, Objective):
             raise InputError(
@@ -64,15 +67,20 @@ class SGD:
         self.sampler = sampler
         self.replace = bool(replace)
         self.words = seed_words(rng, "sgd")
+        self.time_unit = _check.choice(time_unit, "time_unit", ("flow", "alpha"))
+        scale = float(getattr(objective.network, "scale", 1.0))
+        self.time_factor = 1.0 if self.time_unit == "flow" else 1.0 / scale**2
 
     def __repr__(self) -> str:
         batch = "all data" if self.batch is None else f"batch={self.batch}"
-        return f"SGD({self.objective!r}, step={self.step:g}, {batch})"
+        unit = "" if self.time_unit == "flow" else ", time_unit='alpha'"
+        return f"SGD({self.objective!r}, step={self.step:g}, {batch}{unit})"
 
     def describe(self) -> dict[str, Any]:
         """Configuration for provenance."""
         return {
             "flow": "SGD",
+            "time_unit": self.time_unit,
             "step": self.step,
             "batch": self.batch,
             "replace": self.replace,
@@ -127,4 +135,4 @@ class _BoundSGD(BoundParticles):
     def step(self, z: Array, h: float, k: int) -> None:
         """One iteration, in place."""
         velocity = self.flow.batch_at(k)._velocity(self.measure(z))
-        z += h * velocity.reshape(-1)
+        z += (h * self.flow.time_factor) * velocity.reshape(-1)
