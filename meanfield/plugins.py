@@ -89,14 +89,12 @@ def _check_slope(activation: Any) -> None:
 
 def _compiles(activation: Any) -> bool:
     """Compile the elementwise kernel and compare it with plain Python; say so where it does not compile."""
-    from numba.core.errors import NumbaError
-
     from meanfield._kernels.two_layer import activate_slope
 
     value, slope = np.empty_like(POINTS), np.empty_like(POINTS)
     try:
         activate_slope(activation, POINTS, value, slope)
-    except (NumbaError, TypeError, NotImplementedError) as error:
+    except Exception as error:  # whatever the compiler says; plain Python was checked before
         if is_ours(type(activation)):
             raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -53,7 +53,7 @@ def unit_directions(m: int, dim: int, rng: np.random.Generator, method: str = "r
     points = standard_normal(m, dim, rng, method)
     norms = np.linalg.norm(points, axis=1, keepdims=True)
     norms[norms == 0] = 1.0
-    return points / norms
+    return np.asarray(points / norms)
 
 
 @dataclass(frozen=True)

@@ -272,7 +272,8 @@ class TwoLayer:
         if kind == "gaussian":
             _check.choice(method, "method", ("random", "sobol"))
             return np.asarray(standard_normal(m, self.dim, draw, method) * self._deviations(std))
-        directions = _check.number(radius, "radius", positive=True) * unit_directions(m, inner, draw, method)
+        size = _check.number(radius, "radius", positive=True)
+        directions = np.asarray(size * unit_directions(m, inner, draw, method))
         if self.a is not None:
             return directions
         if method == "equispaced":

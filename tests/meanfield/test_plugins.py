@@ -1,0 +1,234 @@
+"""Plug-ins as users write them: they work, and wrong ones are told in words."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import meanfield as mf
+import solvers
+
+
+class Swish(NamedTuple):
+    beta: float = 1.0
+
+    def value(self, z: float) -> float:
+        return z / (1.0 + math.exp(-self.beta * z))
+
+    def slope(self, z: float) -> float:
+        s = 1.0 / (1.0 + math.exp(-self.beta * z))
+        return s + self.beta * z * s * (1.0 - s)
+
+
+class WrongSlope(NamedTuple):
+    gain: float = 1.0
+
+    def value(self, z: float) -> float:
+        return math.tanh(self.gain * z)
+
+    def slope(self, z: float) -> float:
+        return 1.0 - math.tanh(self.gain * z)
+
+
+class ReturnsArray(NamedTuple):
+    gain: float = 1.0
+
+    def value(self, z: float) -> Any:
+        return np.array([z, z])
+
+    def slope(self, z: float) -> float:
+        return 1.0
+
+
+class GivesNaN(NamedTuple):
+    gain: float = 1.0
+
+    def value(self, z: float) -> float:
+        return math.sqrt(z) if z > 0 else float("nan")
+
+    def slope(self, z: float) -> float:
+        return 0.5 / math.sqrt(abs(z))
+
+
+class NoFields(NamedTuple):
+    def value(self, z: float) -> float:
+        return z
+
+    def slope(self, z: float) -> float:
+        return 1.0
+
+
+class NotCompilable(NamedTuple):
+    gain: float = 1.0
+
+    def value(self, z: float) -> float:
+        return float(sum([{"z": z}["z"]] * 1)) * self.gain
+
+    def slope(self, z: float) -> float:
+        return float(str(self.gain))
+
+
+def test_a_users_activation_trains_as_a_built_in_does() -> None:
+    X, y = mf.data.relu_teacher(n=40, d=2, neurons=2, rng=0)
+    network = mf.TwoLayer(Swish(1.5), d=2)
+    objective = mf.Objective(network, X, y, regularizer=mf.Ridge(1e-3))
+    mu = mf.ParticleMeasure.gaussian(network, 30, rng=0)
+    inner = X @ mu.w.T + mu.b
+    plain = np.vectorize(Swish(1.5).value)(inner) @ mu.a / 30
+    assert np.allclose(objective.predict(mu), plain, rtol=1e-13)
+    run = solvers.integrate(mf.WassersteinFlow(objective), mu, t_end=5.0)
+    assert run["objective"][-1] < run["objective"][0]
+
+
+@pytest.mark.parametrize(
+    ("activation", "words"),
+    [
+        (WrongSlope(), "not the derivative"),
+        (ReturnsArray(), "one number"),
+        (GivesNaN(), "nan"),
+        (NoFields(), "no fields"),
+        (object(), "NamedTuple"),
+        (math.tanh, "NamedTuple"),
+    ],
+)
+def test_wrong_activations_are_told_in_words(activation: Any, words: str) -> None:
+    with pytest.raises(mf.PluginError, match=words) as caught:
+        mf.TwoLayer(activation, d=2)
+    assert "\n" not in str(caught.value)
+
+
+def test_plain_python_serves_where_numba_cannot() -> None:
+    with pytest.warns(UserWarning, match="does not compile"):
+        network = mf.TwoLayer(NotCompilable(2.0), d=2)
+    assert not network.compiled
+    same = mf.TwoLayer(mf.Identity(2.0), d=2)
+    X = np.random.default_rng(0).standard_normal((7, 2))
+    mu = mf.ParticleMeasure.gaussian(network, 5, rng=0)
+    y = np.arange(7.0)
+    one, two = mf.Objective(network, X, y), mf.Objective(same, X, y)
+    assert np.allclose(one.predict(mu), two.predict(mu), rtol=1e-13)
+    assert np.allclose(one.velocity(mu), two.velocity(mu), rtol=1e-12)
+
+
+def test_classes_that_compare_equal_are_told_apart() -> None:
+    # NamedTuples compare as tuples: Tanh(1.0) == Sigmoid(1.0) is True.
+    X = np.ones((3, 1))
+    mu = mf.ParticleMeasure.from_arrays(a=[1.0], w=[[0.7]])
+    values = {
+        type(s).__name__: mf.TwoLayer(s, d=1, bias=False).predict(mu, X)[0]
+        for s in (mf.Tanh(1.0), mf.Sigmoid(1.0), mf.Identity(1.0), mf.Quadratic(1.0))
+    }
+    assert len({round(float(v), 12) for v in values.values()}) == 4
+
+
+class UserSpikes:
+    """A user's own deconvolution on the torus, dimension 1, frequencies up to 3."""
+
+    dim = 1
+
+    def features(self, positions: Any, X: Any) -> Any:
+        angles = positions[:, :1] * np.abs(X[:, 0])
+        wave = np.where(X[:, 0] > 0, np.cos(angles), np.sin(angles))
+        return np.where(X[:, 0] == 0, 1.0, np.sqrt(2) * wave)
+
+    def vjp(self, positions: Any, X: Any, q: Any) -> Any:
+        k = np.abs(X[:, 0])
+        angles = positions[:, :1] * k
+        slope = np.where(X[:, 0] > 0, -k * np.sin(angles), k * np.cos(angles))
+        return (np.where(X[:, 0] == 0, 0.0, np.sqrt(2) * slope) @ q)[:, None]
+
+
+def test_a_users_spikes_equal_the_built_in_ones() -> None:
+    built_in, own = mf.Spikes(1, 3), UserSpikes()
+    truth, mass = np.array([[0.3], [2.0]]), np.array([1.0, 0.5])
+    X = built_in.codes
+    y = built_in.features(truth, X).T @ mass
+    nu = mf.ParticleMeasure(np.linspace(0, 6, 20)[:, None], np.full(20, 0.1))
+    loss, penalty = mf.SquaredLoss("sum"), mf.TotalVariation(0.3)
+    reference = mf.Objective.deconvolution(built_in, truth, mass, regularizer=penalty)
+    objective = mf.Objective(own, X, y, loss=loss, regularizer=penalty)
+    assert np.isclose(objective.value(nu), reference.value(nu), rtol=1e-12)
+    assert np.allclose(objective.velocity(nu), reference.velocity(nu), rtol=1e-12, atol=1e-12)
+    runs = [
+        solvers.integrate(mf.ConicFlow(f, 0.02, 0.02), nu, 50, method=solvers.Euler(step=1.0))
+        for f in (objective, reference)
+    ]
+    assert np.allclose(runs[0].final.positions, runs[1].final.positions, rtol=0, atol=1e-12)
+    assert np.allclose(runs[0].final.weights, runs[1].final.weights, rtol=1e-12)
+
+
+class WrongVJP(UserSpikes):
+    def vjp(self, positions: Any, X: Any, q: Any) -> Any:
+        return 2 * super().vjp(positions, X, q)
+
+
+class WrongShape(UserSpikes):
+    def features(self, positions: Any, X: Any) -> Any:
+        return super().features(positions, X).T
+
+
+class NoDim(UserSpikes):
+    dim = None  # type: ignore[assignment]
+
+
+class BadRidge(NamedTuple):
+    strength: float = 1.0
+
+    def value(self, positions: Any) -> Any:
+        return self.strength * np.sum(positions**2, axis=1)
+
+    def gradient(self, positions: Any) -> Any:
+        return self.strength * positions
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [(WrongVJP(), "not the gradient"), (WrongShape(), "shape"), (NoDim(), "dim"), (3, "features")],
+)
+def test_wrong_feature_maps_are_told_in_words(network: Any, words: str) -> None:
+    X = mf.Spikes(1, 3).codes
+    with pytest.raises(mf.PluginError, match=words):
+        mf.Objective(network, X, np.ones(7))
+
+
+def test_a_wrong_regularizer_is_told_in_words() -> None:
+    network = mf.TwoLayer("tanh", d=1)
+    with pytest.raises(mf.PluginError, match="gradient"):
+        mf.Objective(network, [[1.0]], [1.0], regularizer=BadRidge())
+    with pytest.raises(mf.InputError, match="Ridge"):
+        mf.Objective(network, [[1.0]], [1.0], regularizer=0.1)
+
+
+class Interaction:
+    """A functional that is not R(int Phi): 1/4 int int |x - y|^2 dmu dmu + 1/2 int |x|^2 dmu."""
+
+    space = solvers.Euclidean(2)
+
+    def value(self, measure: Any) -> float:
+        moments = measure.moments()
+        second = float(measure.integrate(lambda p: np.sum(p**2, axis=1)))
+        return 0.5 * (second - float(moments.mean @ moments.mean)) + 0.5 * second
+
+    def first_variation(self, measure: Any, positions: Any, signs: Any = None) -> Any:
+        mean = measure.moments().mean
+        p = np.asarray(positions)
+        second = float(measure.integrate(lambda q: np.sum(q**2, axis=1)))
+        return 0.5 * np.sum(p**2, axis=1) - p @ mean + 0.5 * second + 0.5 * np.sum(p**2, axis=1)
+
+
+def test_functionals_that_are_not_of_the_form_r_of_a_linear_map() -> None:
+    # theta' = -(theta - mean) - theta: the mean decays at rate 1, deviations at rate 2.
+    mu = mf.ParticleMeasure.gaussian(solvers.Euclidean(2), 40, rng=0)
+    run = solvers.integrate(mf.WassersteinFlow(Interaction()), mu, t_end=1.0, method=solvers.RK4(step=0.01))
+    mean, final = mu.moments().mean, run.final
+    exact = np.exp(-1.0) * mean + np.exp(-2.0) * (mu.positions - mean)
+    # The velocity comes from central differences, good to 1e-9; RK4 at .01 to 1e-9.
+    assert np.abs(final.positions - exact).max() < 1e-7
+
+
+def test_something_that_is_no_functional() -> None:
+    with pytest.raises(mf.PluginError, match="first_variation"):
+        mf.WassersteinFlow(object())
