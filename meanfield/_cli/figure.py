@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -86,5 +87,5 @@ def _listing(found: dict[str, Any]) -> str:
         quick = f" (quick preset: about {info.quick_time})" if info.quick_time else ""
         lines.append(f"{info.name}{quick}\n    {info.title}")
         if info.source:
-            lines.append(f"    {info.source}")
+            lines += textwrap.wrap(info.source, 92, initial_indent="    ", subsequent_indent="    ", max_lines=2)
     return "\n".join(lines)
