@@ -55,8 +55,8 @@ class ChaosReport:
         "sup" and "rms": ``max_i`` and root mean square over the points of ``|f_m - f|``; "square": rms squared;
         "coupled": ``(mean_j |theta_j^m(t) - theta_j(t)|^2)^(1/2)`` over particles that started in the same places.
     clouds : mapping of str to ndarray, (k, repeats)
-        At the last time: "wasserstein", W2 of the student's cloud and the whole reference, and "independent", W2 of
-        two disjoint samples of m particles of the reference.
+        At the last time: "wasserstein", W2 of the student's cloud and the reference (without the particles that they
+        share, which would bias it), and "independent", W2 of two disjoint samples of m particles of the reference.
     theory : mapping of str to float
         Exponents that theory states for each.
     corrected : bool
@@ -225,8 +225,8 @@ def width_study(
         m particles drawn from M without replacement fluctuate less than independent ones, by the factor
         ``((M - m)/(M - 1))^(1/2)``: exactly in ``E|f_m - f|^2`` at the start, and to leading order in 1/m in all of
         `distances` later, since the flow carries a small perturbation linearly. True divides by it. Default: True for
-        students that follow the flow, False for SGD, whose own noise it would inflate. W2 is never corrected: take
-        M large.
+        students that follow the flow, False for SGD, whose own noise it would inflate. W2 is never corrected; it is
+        taken between disjoint sets of particles: take M large.
     distance : {"auto", "exact", "sliced", "none"}
         Of the clouds at the last time, as in `compare`; exact up to `exact_up_to` pairs of particles under "auto".
     directions : int
@@ -300,7 +300,7 @@ def width_study(
                             state.positions - whole.states[k].positions[chosen])  # fmt: skip
                 if cloud is not None:
                     pair = generator(seed, "pair").permutation(M)[: 2 * m]
-                    clouds["wasserstein"][i, r] = cloud(run.final, final)
+                    clouds["wasserstein"][i, r] = cloud(run.final, _part(final, np.delete(np.arange(M), chosen)))
                     clouds["independent"][i, r] = cloud(_part(final, pair[:m]), _part(final, pair[m:]))
                 advance(m)
     corrected = step is None if correct is None else bool(correct)
