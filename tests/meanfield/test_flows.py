@@ -1,0 +1,220 @@
+"""Flows: charts, invariances, clocks, minibatches, threads and kills."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+import meanfield as mf
+import solvers
+from solvers.testing import check_flow
+
+X, Y = mf.data.relu_teacher(n=40, d=2, neurons=2, rng=0)
+NETWORK = mf.TwoLayer("tanh", d=2)
+OBJECTIVE = mf.Objective(NETWORK, X, Y, regularizer=mf.Ridge(1e-2))
+START = mf.ParticleMeasure.gaussian(NETWORK, 20, rng=0)
+
+
+def spikes_problem(penalty: float = 0.3) -> tuple[Any, mf.ParticleMeasure]:
+    spikes = mf.Spikes(1, 3)
+    objective = mf.Objective.deconvolution(spikes, [[1.0], [3.0]], [1.0, 0.5], regularizer=mf.TotalVariation(penalty))
+    return objective, mf.ParticleMeasure.grid(spikes.space, 12).replace(weights=np.full(12, 0.1))
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        mf.WassersteinFlow(OBJECTIVE),
+        mf.SGD(OBJECTIVE, step=0.1, batch=5, rng=0),
+        mf.ConicFlow(OBJECTIVE, 0.1, 0.1, retraction="canonical"),
+        mf.ConicFlow(OBJECTIVE, 0.1, 0.1),
+    ],
+    ids=["wasserstein", "sgd", "canonical", "mirror"],
+)
+def test_flows_keep_the_rules(flow: Any) -> None:
+    check_flow(flow, START)
+
+
+def test_an_euler_step_is_gradient_descent_on_the_particle_loss() -> None:
+    run = solvers.integrate(mf.WassersteinFlow(OBJECTIVE), START, 0.3, method=solvers.Euler(step=0.1))
+    positions = START.positions
+    for _ in range(3):
+        positions = positions + 0.1 * OBJECTIVE.velocity(START.with_positions(positions))
+    assert np.array_equal(run.final.positions, positions)
+
+
+def test_full_batch_sgd_is_euler() -> None:
+    flow = solvers.integrate(mf.WassersteinFlow(OBJECTIVE), START, 1.0, method=solvers.Euler(step=0.1))
+    sgd = solvers.integrate(mf.SGD(OBJECTIVE, step=0.1), START, 1.0)
+    assert np.allclose(sgd.final.positions, flow.final.positions, rtol=1e-13)
+    assert sgd.t[-1] == pytest.approx(1.0, rel=1e-12) and sgd.stats["steps"] == 10
+
+
+def test_batches_are_unbiased_and_depend_on_seed_and_iteration_only() -> None:
+    sgd = mf.SGD(OBJECTIVE, step=0.1, batch=4, rng=3)
+    velocities = np.array([sgd.batch_at(k)._velocity(START) for k in range(4000)])
+    exact = OBJECTIVE.velocity(START)
+    error = np.abs(velocities.mean(axis=0) - exact) / (velocities.std(axis=0) / np.sqrt(4000) + 1e-12)
+    assert error.max() < 5  # 80 coordinates: P(|z| > 5) is 6e-7 each
+    again = mf.SGD(OBJECTIVE, step=0.1, batch=4, rng=3)
+    assert np.array_equal(sgd.batch_at(17).X, again.batch_at(17).X)
+    assert not np.array_equal(sgd.batch_at(17).X, sgd.batch_at(18).X)
+    assert not np.array_equal(sgd.batch_at(17).X, mf.SGD(OBJECTIVE, step=0.1, batch=4, rng=4).batch_at(17).X)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_batches_of_a_summed_loss_are_scaled_up(weighted: bool) -> None:
+    weight = np.random.default_rng(0).random(40) + 0.5 if weighted else None
+    objective = mf.Objective(NETWORK, X, Y, loss=mf.SquaredLoss("sum"), sample_weight=weight)
+    sgd = mf.SGD(objective, step=0.1, batch=4, rng=3)
+    velocities = np.array([sgd.batch_at(k)._velocity(START) for k in range(4000)])
+    error = np.abs(velocities.mean(axis=0) - objective.velocity(START))
+    assert (error / (velocities.std(axis=0) / np.sqrt(4000) + 1e-12)).max() < 5
+
+
+def test_fresh_samples() -> None:
+    def sampler(draw: np.random.Generator, size: int) -> tuple[Any, Any]:
+        x = draw.standard_normal((size, 2))
+        return x, np.maximum(x[:, 0], 0.0)
+
+    sgd = mf.SGD(OBJECTIVE, step=0.1, batch=7, rng=0, sampler=sampler)
+    batch = sgd.batch_at(0)
+    assert batch.X.shape == (7, 2) and np.array_equal(batch.y, np.maximum(batch.X[:, 0], 0))
+    assert solvers.integrate(sgd, START, 1.0).stats["steps"] == 10
+
+
+def test_mirror_and_canonical_charts_follow_the_same_flow() -> None:
+    objective, start = spikes_problem()
+    ends = [
+        solvers.integrate(
+            mf.ConicFlow(objective, 0.05, 0.02, retraction=chart),
+            start,
+            20.0,
+            method=solvers.DormandPrince(rtol=1e-10, atol=1e-12),
+        ).final
+        for chart in ("mirror", "canonical")
+    ]
+    assert np.allclose(ends[0].weights, ends[1].weights, rtol=1e-6, atol=1e-9)
+    assert np.allclose(ends[0].positions, ends[1].positions, rtol=0, atol=1e-6)
+
+
+def test_one_mirror_step_is_the_formula() -> None:
+    objective, start = spikes_problem()
+    values, gradient = objective.first_variation_with_gradient(start)
+    run = solvers.integrate(mf.ConicFlow(objective, 0.01, 0.02), start, 1.0, method=solvers.Euler(step=1.0))
+    assert np.allclose(run.final.weights, start.weights * np.exp(-0.04 * values), rtol=1e-12)
+    assert np.allclose(run.final.positions, start.positions - 0.02 * gradient, rtol=1e-12)
+    canonical = mf.ConicFlow(objective, 0.01, 0.02, retraction="canonical")
+    run = solvers.integrate(canonical, start, 1.0, method=solvers.Euler(step=1.0))
+    assert np.allclose(run.final.weights, start.weights * (1 - 0.02 * values) ** 2, rtol=1e-12)
+
+
+def test_fixed_positions_give_mirror_descent() -> None:
+    objective, start = spikes_problem()
+    run = solvers.integrate(mf.ConicFlow(objective, 0.05, 0.0), start, 50, method=solvers.Euler(step=1.0))
+    assert np.array_equal(run.final.positions, start.positions)
+    assert run["objective"][-1] < run["objective"][0]
+
+
+def test_energy_falls_along_the_conic_flow_at_its_rate() -> None:
+    """dJ/dt = -int (4 alpha F'^2 + beta |grad F'|^2) dnu."""
+    objective, start = spikes_problem()
+    values, gradient = objective.first_variation_with_gradient(start)
+    exact = -np.sum(start.weights * (4 * 0.3 * values**2 + 0.2 * np.sum(gradient**2, axis=1)))
+    h, ends = 1e-6, []
+    for sign in (1.0, -1.0):
+        rate, move = mf.ConicFlow(objective, 0.3, 0.2).velocity(start)
+        moved = start.replace(
+            positions=start.positions + sign * h * move, weights=start.weights * np.exp(sign * h * rate)
+        )
+        ends.append(objective.value(moved))
+    assert np.isclose((ends[0] - ends[1]) / (2 * h), exact, rtol=1e-7)
+
+
+def test_particles_on_the_sphere_stay_there() -> None:
+    network = mf.TwoLayer("relu", d=2, bias=False, a=1.0)
+    objective = mf.Objective(network, X, np.abs(Y), regularizer=mf.TotalVariation(1e-2))
+    nu = mf.ParticleMeasure.sphere(network, 30, rng=0)
+    flow = mf.ConicFlow(objective, 1.0, 1.0, space=solvers.Sphere(2))
+    run = solvers.integrate(flow, nu, 20.0, method=solvers.Euler(step=0.05))
+    assert np.allclose(np.linalg.norm(run.final.positions, axis=1), 1, rtol=1e-14)
+    assert run["objective"][-1] < run["objective"][0]
+    assert objective.certificate(run.final).exact
+
+
+def test_the_alpha_clock() -> None:
+    network = mf.TwoLayer("tanh", d=2, scale=5.0)
+    objective = mf.Objective(network, X, Y)
+    fast, slow = mf.WassersteinFlow(objective), mf.WassersteinFlow(objective, time_unit="alpha")
+    assert np.allclose(slow.velocity(START) * 25, fast.velocity(START), rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: mf.SGD(OBJECTIVE, step=-0.1), "step must be positive"),
+        (lambda: mf.SGD(OBJECTIVE, step=0.1, batch=0), "batch must be positive"),
+        (lambda: mf.SGD(OBJECTIVE, step=0.1, sampler=lambda g, n: (X, Y)), "batch="),
+        (lambda: mf.SGD(OBJECTIVE, step=0.1, batch=100, replace=False), "without replacement"),
+        (lambda: mf.SGD(spikes_problem, step=0.1), "Objective"),
+        (lambda: mf.ConicFlow(OBJECTIVE, alpha=-1.0), "alpha must be non-negative"),
+        (lambda: mf.ConicFlow(OBJECTIVE, retraction="miror"), "mirror"),
+        (lambda: mf.WassersteinFlow(OBJECTIVE, time_unit="beta"), "alpha"),
+        (lambda: solvers.integrate(mf.WassersteinFlow(OBJECTIVE), np.ones(3), 1.0), "ParticleMeasure"),
+        (
+            lambda: solvers.integrate(mf.ConicFlow(OBJECTIVE), START.replace(weights=np.zeros(20)), 1.0),
+            "positive weights",
+        ),
+        (lambda: solvers.integrate(mf.WassersteinFlow(OBJECTIVE), mf.ParticleMeasure([[1.0]]), 1.0), "lives in"),
+    ],
+)
+def test_bad_flows_are_refused_in_one_sentence(build: Any, words: str) -> None:
+    with pytest.raises(mf.InputError, match=words) as caught:
+        build()
+    assert "\n" not in str(caught.value)
+
+
+def test_divergence_is_told_and_the_last_good_state_kept() -> None:
+    with pytest.raises(mf.DivergenceError, match="t = ") as caught:
+        network = mf.TwoLayer("quadratic", d=2)
+        objective = mf.Objective(network, 3 * X, Y)
+        mu = mf.ParticleMeasure.gaussian(network, 20, rng=0)
+        solvers.integrate(mf.WassersteinFlow(objective), mu, 100.0, method=solvers.Euler(step=5.0))
+    run = caught.value.run
+    assert run.status.name == "diverged" and np.isfinite(run.final.positions).all()
+
+
+SCRIPT = """
+import hashlib, sys
+import numpy as np, meanfield as mf, solvers
+digest = hashlib.sha256()
+for activation, d, n, m in (("relu", 2, 300, 900), ("tanh", 2, 300, 900), ("relu", 20, 300, 900), ("sigmoid", 12, 500, 700)):
+    X, y = mf.data.relu_teacher(n=n, d=d, neurons=3, rng=0)
+    network = mf.TwoLayer(activation, d=d)
+    objective = mf.Objective(network, X, y, regularizer=mf.Ridge(1e-3))
+    mu = mf.ParticleMeasure.gaussian(network, m, rng=0)
+    for flow, method in ((mf.WassersteinFlow(objective), solvers.RK4(step=0.05)), (mf.SGD(objective, 0.05, 200, rng=1), None)):
+        run = solvers.integrate(flow, mu, 0.5, method=method)
+        digest.update(run.final.positions.tobytes()); digest.update(run["objective"].tobytes())
+    run = solvers.integrate(mf.WassersteinFlow(objective), mu, 0.5)
+    digest.update(run.final.positions.tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_one_thread_and_two_give_the_same_bits() -> None:
+    found = []
+    for threads in ("1", "2"):
+        variables = {"NUMBA_NUM_THREADS": threads, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
+        environment = {k: v for k, v in os.environ.items() if k not in variables} | variables
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT], capture_output=True, text=True, env=environment, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        found.append(done.stdout.strip())
+    assert found[0] == found[1] and len(found[0]) == 64
