@@ -300,7 +300,9 @@ def width_study(
                             state.positions - whole.states[k].positions[chosen])  # fmt: skip
                 if cloud is not None:
                     pair = generator(seed, "pair").permutation(M)[: 2 * m]
-                    clouds["wasserstein"][i, r] = cloud(run.final, _part(final, np.delete(np.arange(M), chosen)))
+                    clouds["wasserstein"][i, r] = cloud(
+                        run.final, _part(final, np.delete(np.arange(M), chosen))
+                    )
                     clouds["independent"][i, r] = cloud(_part(final, pair[:m]), _part(final, pair[m:]))
                 advance(m)
     corrected = step is None if correct is None else bool(correct)

@@ -312,28 +312,29 @@ def _same_objective(run: Any, other: Any) -> str | None:
 
 
 def _common_objective(run: Any, other: Any, has_inputs: bool) -> Any:
-    objectives = [
-        one for one in (getattr(r.flow, "objective", None) for r in (run, other)) if one is not None
-    ]
-    if not objectives:
+    objectives = [getattr(one.flow, "objective", None) for one in (run, other)]
+    known = next((one for one in objectives if one is not None), None)
+    if known is None:
         raise InputError(
-            "both runs were loaded from files, which do not hold the objective; use run.attach(flow) on one of them"
+            "neither run knows its objective, which files do not hold; use run.attach(flow) on a loaded run"
         )
-    check_functional(objectives[0])
+    check_functional(known)
     if not has_inputs:
         difference = _same_objective(run, other)
         if difference is not None:
             raise InputError(
                 f"the runs have different objectives: {difference}; pass X= to compare their predictions alone"
             )
-        return objectives[0]
-    networks = [(_description(r) or {}).get("network", repr(getattr(o, "network", None))) for r, o in
-                zip((run, other), (objectives[0], objectives[-1]), strict=True)]  # fmt: skip
+        return known
+    networks = [
+        (_description(r) or {}).get("network", repr(getattr(one, "network", None)))
+        for r, one in zip((run, other), objectives, strict=True)
+    ]
     if networks[0] != networks[1]:
         raise InputError(
             f"the runs have different networks, {networks[0]} and {networks[1]}; they cannot be compared"
         )
-    return objectives[0]
+    return known
 
 
 def _check_clocks(run: Any, other: Any) -> None:
