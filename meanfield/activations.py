@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from solvers import _check
+from solvers._vecmath import exp, sigmoid, softplus, tanh
 from solvers.errors import InputError
 
 INFINITE = math.inf
@@ -38,9 +39,17 @@ class ReLU(NamedTuple):
 
     slope_at_zero: float = 0.0
 
-    degree = 1
-    smooth = False
-    bounds = Bounds(INFINITE, 1.0, 1.0, INFINITE)
+    @property
+    def degree(self) -> int | None:
+        return 1
+
+    @property
+    def smooth(self) -> bool:
+        return False
+
+    @property
+    def bounds(self) -> Bounds:
+        return Bounds(INFINITE, 1.0, 1.0, INFINITE)
 
     def value(self, z: float) -> float:
         return z if z > 0.0 else 0.0
@@ -54,8 +63,13 @@ class LeakyReLU(NamedTuple):
 
     negative_slope: float = 0.01
 
-    degree = 1
-    smooth = False
+    @property
+    def degree(self) -> int | None:
+        return 1
+
+    @property
+    def smooth(self) -> bool:
+        return False
 
     @property
     def bounds(self) -> Bounds:
@@ -74,8 +88,13 @@ class Tanh(NamedTuple):
 
     gain: float = 1.0
 
-    degree = None
-    smooth = True
+    @property
+    def degree(self) -> int | None:
+        return None
+
+    @property
+    def smooth(self) -> bool:
+        return True
 
     @property
     def bounds(self) -> Bounds:
@@ -84,10 +103,10 @@ class Tanh(NamedTuple):
         return Bounds(1.0, g, g, g * g * 4.0 / (3.0 * math.sqrt(3.0)))
 
     def value(self, z: float) -> float:
-        return math.tanh(self.gain * z)
+        return tanh(self.gain * z)
 
     def slope(self, z: float) -> float:
-        t = math.tanh(self.gain * z)
+        t = tanh(self.gain * z)
         return self.gain * (1.0 - t * t)
 
 
@@ -96,8 +115,13 @@ class Sigmoid(NamedTuple):
 
     gain: float = 1.0
 
-    degree = None
-    smooth = True
+    @property
+    def degree(self) -> int | None:
+        return None
+
+    @property
+    def smooth(self) -> bool:
+        return True
 
     @property
     def bounds(self) -> Bounds:
@@ -105,13 +129,11 @@ class Sigmoid(NamedTuple):
         return Bounds(1.0, g / 4.0, g / 4.0, g * g / (6.0 * math.sqrt(3.0)))
 
     def value(self, z: float) -> float:
-        # exp of a non-positive number only: no overflow on either side.
-        e = math.exp(-abs(self.gain * z))
-        return 1.0 / (1.0 + e) if self.gain * z >= 0.0 else e / (1.0 + e)
+        return sigmoid(self.gain * z)
 
     def slope(self, z: float) -> float:
-        e = math.exp(-abs(self.gain * z))
-        return self.gain * e / ((1.0 + e) * (1.0 + e))
+        s = sigmoid(-abs(self.gain * z))
+        return self.gain * s * (1.0 - s)
 
 
 class Softplus(NamedTuple):
@@ -119,19 +141,23 @@ class Softplus(NamedTuple):
 
     beta: float = 1.0
 
-    degree = None
-    smooth = True
+    @property
+    def degree(self) -> int | None:
+        return None
+
+    @property
+    def smooth(self) -> bool:
+        return True
 
     @property
     def bounds(self) -> Bounds:
         return Bounds(INFINITE, 1.0, 1.0, self.beta / 4.0)
 
     def value(self, z: float) -> float:
-        return max(z, 0.0) + math.log1p(math.exp(-abs(self.beta * z))) / self.beta
+        return softplus(self.beta * z) / self.beta
 
     def slope(self, z: float) -> float:
-        e = math.exp(-abs(self.beta * z))
-        return 1.0 / (1.0 + e) if z >= 0.0 else e / (1.0 + e)
+        return sigmoid(self.beta * z)
 
 
 class Erf(NamedTuple):
@@ -139,8 +165,13 @@ class Erf(NamedTuple):
 
     scale: float = math.sqrt(0.5)
 
-    degree = None
-    smooth = True
+    @property
+    def degree(self) -> int | None:
+        return None
+
+    @property
+    def smooth(self) -> bool:
+        return True
 
     @property
     def bounds(self) -> Bounds:
@@ -154,7 +185,7 @@ class Erf(NamedTuple):
 
     def slope(self, z: float) -> float:
         u = self.scale * z
-        return 1.1283791670955126 * self.scale * math.exp(-u * u)
+        return 1.1283791670955126 * self.scale * exp(-u * u)
 
 
 class Quadratic(NamedTuple):
@@ -162,8 +193,13 @@ class Quadratic(NamedTuple):
 
     factor: float = 1.0
 
-    degree = 2
-    smooth = True
+    @property
+    def degree(self) -> int | None:
+        return 2
+
+    @property
+    def smooth(self) -> bool:
+        return True
 
     @property
     def bounds(self) -> Bounds:
@@ -181,8 +217,13 @@ class Identity(NamedTuple):
 
     factor: float = 1.0
 
-    degree = 1
-    smooth = True
+    @property
+    def degree(self) -> int | None:
+        return 1
+
+    @property
+    def smooth(self) -> bool:
+        return True
 
     @property
     def bounds(self) -> Bounds:
@@ -207,8 +248,13 @@ class PiecewiseLinear(NamedTuple):
 
     knots: Any
 
-    degree = None
-    smooth = False
+    @property
+    def degree(self) -> int | None:
+        return None
+
+    @property
+    def smooth(self) -> bool:
+        return False
 
     def prepared(self) -> PiecewiseLinear:
         """The same function with its knots checked and in an array, as compiled code wants them."""

@@ -72,12 +72,15 @@ def pullback(activation, positions, XT, q, outer, bias, fixed, values, gradient)
     for block in prange(blocks):
         z = np.empty(n)
         s = np.empty(n)
+        slope = np.empty(n)
         c = np.empty(n)
         for j in range(block * BLOCK, min(m, (block + 1) * BLOCK)):
             theta = positions[j]
             preactivation(theta, outer, bias, XT, z)
+            # Value and slope in one loop: what they share (a tanh, an exponential) is computed once.
             for i in range(n):
                 s[i] = activation.value(z[i])
+                slope[i] = activation.slope(z[i])
             total = 0.0
             for o in range(outputs):
                 a = theta[o] if outer > 0 else fixed
@@ -97,7 +100,7 @@ def pullback(activation, positions, XT, q, outer, bias, fixed, values, gradient)
             values[j] = total
             shift = 0.0
             for i in range(n):
-                c[i] *= activation.slope(z[i])
+                c[i] *= slope[i]
                 shift += c[i]
             for k in range(d):
                 x = XT[k]

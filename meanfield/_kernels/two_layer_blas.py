@@ -68,15 +68,21 @@ def pullback(activation, positions, X, XT, q, outer, bias, fixed, values, gradie
         weights = np.ascontiguousarray(positions[low:high, outer : outer + d])
         z = np.dot(weights, XT)
         c = np.empty((high - low, n))
+        s = np.empty(n)
+        slope = np.empty(n)
         for j in range(high - low):
             theta = positions[low + j]
             shift = theta[outer + d] if bias else 0.0
+            # Value and slope in one loop: what they share (a tanh, an exponential) is computed once.
+            for i in range(n):
+                s[i] = activation.value(z[j, i] + shift)
+                slope[i] = activation.slope(z[j, i] + shift)
             total = 0.0
             for o in range(outputs):
                 a = theta[o] if outer > 0 else fixed
                 inner = 0.0
                 for i in range(n):
-                    inner += q[o, i] * activation.value(z[j, i] + shift)
+                    inner += q[o, i] * s[i]
                 if outer > 0:
                     gradient[low + j, o] = inner
                 total += a * inner
@@ -89,7 +95,7 @@ def pullback(activation, positions, X, XT, q, outer, bias, fixed, values, gradie
             values[low + j] = total
             slope_sum = 0.0
             for i in range(n):
-                c[j, i] *= activation.slope(z[j, i] + shift)
+                c[j, i] *= slope[i]
                 slope_sum += c[j, i]
             if bias:
                 gradient[low + j, outer + d] = slope_sum
