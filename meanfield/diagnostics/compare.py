@@ -155,8 +155,9 @@ def compare(
     rng : int, SeedSequence or Generator
         Draws the directions.
     time_tolerance : float, optional
-        Matched times may differ by so much. Default: the step of a run with fixed steps, which saves at the step
-        nearest to the time that it was asked for; nothing but rounding otherwise.
+        Matched times may differ by so much. Default: half the step of a run with fixed steps, which saves at the step
+        nearest to the time that it was asked for; nothing but rounding otherwise. While f moves fast, this shows as a
+        distance of up to half a step times its speed.
 
     Returns
     -------
@@ -372,7 +373,7 @@ def _matched(run: Any, other: Any, tolerance: Any) -> tuple[list[tuple[int, int]
     t = np.array([run.t[k] for k, _ in mine])
     s = np.array([other.t[k] for k, _ in theirs])
     rounding = _SAME_TIME * max(float(np.max(np.abs(t))), float(np.max(np.abs(s))))
-    allowed = max(_step(run), _step(other)) * (1 + 1e-9) + rounding
+    allowed = 0.5 * (_step(run) + _step(other)) * (1 + 1e-9) + rounding
     if tolerance is not None:
         allowed = _check.number(tolerance, "time_tolerance", nonnegative=True) + rounding
     gaps = np.abs(t[:, None] - s[None, :])
