@@ -15,8 +15,8 @@ at these widths (-0.45 to -0.47): the tails of a normal law bring in a slowly va
 Panels: students of width m, each following the flow of its own particles, that share their starts with the flow of a
 much wider measure, in f and particle by particle; the squared fluctuation, for random ReLU networks at the start, whose
 constant is known, and for the trained students; the clouds as a whole, whose W2 distance falls at the rate of samples,
-slower in higher dimension; gradient descent and SGD of step h. All trained networks have tanh neurons: with ReLU on data
-the velocity jumps, and orders in the step are not what they are for smooth activations.
+slower in higher dimension; gradient descent and SGD of step h. All trained networks have tanh neurons: with ReLU on
+data the velocity jumps, and orders in the step are not what they are for smooth activations.
 """
 
 from __future__ import annotations
