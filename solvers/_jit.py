@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numba
 from numba.core import types
@@ -24,6 +24,7 @@ from numba.extending import overload_method
 
 # Never nnan/ninf: checks for NaN must keep working. error_model="numpy": division checks stop vectorization.
 FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
+Function = TypeVar("Function", bound=Callable[..., Any])
 PACKAGES = ("solvers", "meanfield")
 
 
@@ -84,14 +85,14 @@ def kernel(*, fast: bool = True) -> Callable[[Callable[..., Any]], _Kernel]:
     return decorate
 
 
-def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+def compiled(**options: Any) -> Callable[[Function], Function]:
     """`numba.njit` with the project's settings for functions that take no plug-in; cached, digest in the stamp."""
 
-    def decorate(function: Callable[..., Any]) -> Any:
+    def decorate(function: Function) -> Function:
         settings: dict[str, Any] = {"error_model": "numpy", "nogil": True, "fastmath": FAST, **options}
         dispatcher = numba.njit(cache=True, **settings)(function)
         _stamp(dispatcher)
-        return dispatcher
+        return cast(Function, dispatcher)
 
     return decorate
 

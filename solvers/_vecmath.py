@@ -50,7 +50,7 @@ def _from_bits(typingctx: Any, n: Any) -> Any:
 
 
 @compiled(fastmath=EXACT, forceinline=True)
-def _tail(r):
+def _tail(r: float) -> float:
     """``(e^r - 1 - r) / r^2`` for |r| <= log(2)/2: Taylor to degree 13 of e^r, remainder below 1e-17."""
     p = 1.0 / 6227020800.0
     p = p * r + 1.0 / 479001600.0
@@ -67,7 +67,7 @@ def _tail(r):
 
 
 @compiled(fastmath=EXACT, forceinline=True)
-def exp(x):
+def exp(x: float) -> float:
     """``e^x``; at most 1 ulp off (tested)."""
     x = 710.0 if x > 710.0 else x  # written so that NaN stays
     x = -746.0 if x < -746.0 else x
@@ -82,7 +82,7 @@ def exp(x):
 
 
 @compiled(fastmath=EXACT, forceinline=True)
-def expm1(x):
+def expm1(x: float) -> float:
     """``e^x - 1`` with full relative accuracy near 0; at most 2 ulp off (tested)."""
     tiny = x
     x = 710.0 if x > 710.0 else x
@@ -104,7 +104,7 @@ def expm1(x):
 
 
 @compiled(fastmath=EXACT, forceinline=True)
-def tanh(x):
+def tanh(x: float) -> float:
     """Hyperbolic tangent, odd to the last bit; at most 3 ulp off (tested)."""
     size = -x if x < 0.0 else x
     e = expm1(-2.0 * (20.0 if size > 20.0 else size))
@@ -113,7 +113,7 @@ def tanh(x):
 
 
 @compiled(fastmath=EXACT, forceinline=True)
-def sigmoid(x):
+def sigmoid(x: float) -> float:
     """``1 / (1 + e^-x)`` without overflow and with full relative accuracy in the left tail; at most 2 ulp (tested)."""
     e = exp(x if x < 0.0 else -x)
     inverse = 1.0 / (1.0 + e)
@@ -121,7 +121,7 @@ def sigmoid(x):
 
 
 @compiled(fastmath=EXACT, forceinline=True)
-def log1p_unit(e):
+def log1p_unit(e: float) -> float:
     """``log(1 + e)`` for 0 <= e <= 1: ``2 artanh(e/(2 + e))`` by its series, remainder below 1e-17 relative."""
     s = e / (2.0 + e)
     q = s * s
@@ -145,6 +145,6 @@ def log1p_unit(e):
 
 
 @compiled(fastmath=EXACT, forceinline=True)
-def softplus(x):
+def softplus(x: float) -> float:
     """``log(1 + e^x)`` without overflow and with full relative accuracy in the left tail; at most 3 ulp (tested)."""
     return (x if x > 0.0 else 0.0) + log1p_unit(exp(-x if x > 0.0 else x))
