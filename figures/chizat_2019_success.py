@@ -26,6 +26,7 @@ import numpy as np
 import meanfield as mf
 import solvers
 from meanfield.gallery import Claim
+from solvers.errors import InputError
 from solvers.protocols import Array
 
 SPIKES = mf.Spikes(dim=1, frequencies=8)
@@ -68,6 +69,12 @@ class Config:
 
 def compute(config: Config, rng: np.random.Generator) -> dict[str, Any]:
     """Final objectives of all cells: (draws, ratios, widths) for spikes, (problems, ratios, widths) for networks."""
+    for name, given, needed in (
+        ("widths", config.widths, (4, 5, 6, 7, 8)),
+        ("network_widths", config.network_widths, (1, 7)),
+    ):
+        if not set(needed) <= set(given):
+            raise InputError(f"{name} must contain {needed}, about which the claims speak, not only {given}")
     for_spikes, for_networks = rng.spawn(2)
     finals = np.array([spike_cells(config, for_spikes) for _ in range(config.draws)])
     curves = np.array([network_cells(config, for_networks) for _ in range(config.problems)])
@@ -222,23 +229,23 @@ def claims(arrays: dict[str, Any]) -> list[Claim]:
     nets = "Chizat 2019, arXiv:1907.10300, success map for networks, read off the figure beside its code"
     spikes, network = normalized(arrays["finals"]), normalized(arrays["network_finals"])
     widths, neurons = arrays["widths"], arrays["network_widths"]
-    middle = (widths == 5) | (widths == 6)
+    column, neuron = list(widths).index, list(neurons).index
     return [
         Claim.above("One spike too few fails: normalized gap about 1 at m = 4, mean over the ratios",
-                    spikes[:, widths == 4].mean(), 0.9, source=paper),
+                    spikes[:, column(4)].mean(), 0.9, source=paper),
         Claim.between("The normalized gap is about .3 at m = 5 and 6: distance of our mean from .3, in standard errors "
-                      "of the difference of two such maps", surprise(arrays["finals"], middle, 0.3), 0.0, 2.0,
-                      source=paper),
+                      "of the difference of two such maps",
+                      surprise(arrays["finals"], [column(5), column(6)], 0.3), 0.0, 2.0, source=paper),
         Claim.between("About 0 at m = 7 (in our problems one or two sets of spikes still need more)",
-                      spikes[:, widths == 7].mean(), 0.0, 0.15, source=paper),
+                      spikes[:, column(7)].mean(), 0.0, 0.15, source=paper),
         Claim.between("0 from m = 8 on: largest normalized gap", spikes[:, widths >= 8].max(), 0.0, 0.02,
                       source=paper),
         Claim.between("The map is flat in beta/alpha: largest difference between ratios at one m",
                       np.ptp(spikes, axis=0).max(), 0.0, 0.1, source=paper),
         Claim.above("A network of one neuron fails: least normalized gap over the ratios at m = 1",
-                    network[:, neurons == 1].min(), 0.8, source=nets),
+                    network[:, neuron(1)].min(), 0.8, source=nets),
         Claim.between("Networks of 7 neurons succeed: largest normalized gap over the ratios at m = 7",
-                      network[:, neurons == 7].max(), 0.0, 0.2, source=nets),
+                      network[:, neuron(7)].max(), 0.0, 0.2, source=nets),
         Claim.true("More neurons are better, on average over the ratios",
                    np.all(np.diff(network.mean(axis=0)) < 0),
                    measured=", ".join(f"{value:.2f}" for value in network.mean(axis=0)), source=nets),
