@@ -31,7 +31,7 @@ def jsonable(x: Any) -> Any:
     if x is None or isinstance(x, (bool, int, str)):
         return x
     if isinstance(x, float):
-        return x if np.isfinite(x) else repr(x)
+        return float(x) if np.isfinite(x) else repr(float(x))
     if isinstance(x, np.generic):
         return jsonable(x.item())
     if isinstance(x, np.ndarray):

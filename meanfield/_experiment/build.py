@@ -88,8 +88,15 @@ def build(settings: Settings, base: Path) -> Experiment:
     with section("flow"):
         flow = _flow(settings.flow, objective, settings.seed)
     if options["until"] is not None or "gap" in options["record"]:
-        options["record"]["gap"] = lambda measure: float(objective.certificate(measure).gap)
+        options["record"]["gap"] = lambda measure: float(certified(objective, measure).gap)
     return Experiment(settings, dataset, objective, start, flow, options)
+
+
+def certified(objective: Objective, measure: ParticleMeasure) -> Any:
+    """The certificate of a measure."""
+    # A search for the worst neuron may run off to infinity, where there is no minimum: nothing to warn of.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return objective.certificate(measure)
 
 
 def _load(settings: Settings, base: Path) -> Dataset:
@@ -305,7 +312,7 @@ def _method(wanted: Integrate, flow: Flow) -> Any:
     keys = [entry.name for entry in dataclasses.fields(kind)]
     for key in given:
         if key not in keys:
-            fitting = [other for other, entry in known.items() if key in _fields(entry)]
+            fitting = sorted(other for other, entry in known.items() if key in _fields(entry))
             raise InputError(f"{key} goes with method {' or '.join(map(repr, fitting))}, not {name!r}")
     for entry in dataclasses.fields(kind):
         if entry.default is dataclasses.MISSING and entry.name not in given:
@@ -320,8 +327,10 @@ def _fields(kind: Any) -> list[str]:
 def _saves(wanted: Integrate, t_end: float) -> Any:
     import solvers
 
-    spacing = _check.choice(wanted.spacing, "spacing", ("log", "linear"))
+    spacing = "log" if wanted.spacing is None else _check.choice(wanted.spacing, "spacing", ("log", "linear"))
     if isinstance(wanted.save, tuple):
+        if wanted.spacing is not None or wanted.first is not None:
+            raise InputError("spacing and first go with a count of saves, not with a list of times")
         times = np.array(wanted.save)
         if (np.diff(times) <= 0).any() or times[0] < 0 or times[-1] > t_end:
             raise InputError(f"save must be a count, or increasing times between 0 and t_end = {t_end:g}")

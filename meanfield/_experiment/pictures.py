@@ -74,10 +74,12 @@ def _particles(experiment: Experiment, run: Any) -> Any:
         outer = np.abs(final.a) if final.a.ndim == 1 else np.linalg.norm(final.a, axis=1)
     carried = (final.weights * outer) @ np.abs(final.w)
     i, j = sorted(int(k) for k in np.argsort(-carried, kind="stable")[:2])
+    # |a| w is one point for one function only where a sigma(w.x) = sigma(a w.x).
+    lift = getattr(network.activation, "degree", None) == 1
     if len(run.states) > 2:
-        ax = plotting.trajectories([shown(state) for state in run.states], coordinates=(i, j), lift=True)
+        ax = plotting.trajectories([shown(state) for state in run.states], coordinates=(i, j), lift=lift)
     else:
-        ax = plotting.particles(final, coordinates=(i, j), lift=True)
+        ax = plotting.particles(final, coordinates=(i, j), lift=lift)
     ax.set_xlabel(f"{ax.get_xlabel()}: {labels[i]}")
     ax.set_ylabel(f"{ax.get_ylabel()}: {labels[j]}")
     return ax

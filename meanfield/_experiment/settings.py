@@ -86,7 +86,7 @@ class Integrate:
     first_step: float | None = None
     max_step: float | None = None
     save: int | tuple[float, ...] = 41
-    spacing: str = "log"
+    spacing: str | None = None
     first: float | None = None
     keep: str = "ends"
     certificate: str = "end"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from meanfield._experiment.build import Experiment
+from meanfield._experiment.build import Experiment, certified
 from meanfield.data.dataset import Dataset
 from meanfield.support import support_report
 from solvers.errors import InputError
@@ -23,7 +23,7 @@ _SHOWN = 4
 def certify(experiment: Experiment, run: Any) -> Any:
     """The certificate at the end of the run, or the sentence that says why there is none."""
     try:
-        return experiment.objective.certificate(run.final)
+        return certified(experiment.objective, run.final)
     except InputError as reason:
         return str(reason)
 
@@ -61,7 +61,7 @@ def summarize(experiment: Experiment, run: Any, certificate: Any, tables: dict[s
         "data": data.describe(),
         "network": repr(experiment.network),
         "width": experiment.start.width,
-        "flow": repr(type(experiment.flow).__name__).strip("'"),
+        "flow": type(experiment.flow).__name__,
         "stats": dict(run.stats),
         "provenance": {**run.provenance, "seed": experiment.settings.seed},
         "configuration": tables,
@@ -153,7 +153,8 @@ def text(experiment: Experiment, run: Any, certificate: Any, summary: dict[str, 
         lines.append(("certificate", f"none: {certificate}"))
     else:
         kind = "exact" if certificate.exact else "heuristic: a worse neuron may have been missed"
-        lines.append(("certificate", f"objective - optimum <= {certificate.gap:.3g} ({kind})"))
+        bound = f"objective - optimum <= {certificate.gap:.3g} ({kind})"
+        lines.append(("certificate", bound if np.isfinite(certificate.gap) else "no finite bound was found"))
         lines.append(("", certificate.how))
         if certificate.worst is not None:
             neuron = describe_neuron(certificate.worst, experiment.network, data.feature_names)
