@@ -74,8 +74,9 @@ def train(
     inputs = inputs[:, None] if inputs.ndim == 1 else inputs
     labels = np.asarray(y)
     kind = loss if isinstance(loss, str) else getattr(loss, "kind", "")
-    classes = int(labels.max()) + 1 if kind == "cross_entropy" and labels.ndim == 1 and labels.size else 1
-    outputs = labels.shape[1] if labels.ndim == 2 else max(classes, 1)
+    outputs = labels.shape[1] if labels.ndim == 2 else 1
+    if kind == "cross_entropy" and labels.ndim == 1 and labels.size:
+        outputs = max(2, int(labels.max()) + 1)
     lazy = scale != 1.0
     network = TwoLayer(activation, inputs.shape[1], bias=bias, scale=scale, outputs=outputs)
     objective = Objective(network, inputs, y, loss=loss, regularizer=Ridge(ridge))

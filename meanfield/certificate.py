@@ -131,6 +131,11 @@ class _Problem:
         self.scale = float(getattr(self.network, "scale", 1.0))
         self.f = objective._predictions(measure)
         self.slope = objective.loss.gradient(self.f, objective.y, **objective._weights())
+        if not hasattr(objective.loss, "conjugate"):
+            raise InputError(
+                f"a certificate needs the convex conjugate of the loss: give {type(objective.loss).__name__} a method "
+                "conjugate(self, q, y)"
+            )
         self.value = objective._value(measure)
         if not (np.isfinite(self.value) and np.isfinite(self.slope).all()):
             raise InputError(f"the objective is {self.value} at this measure; a diverged run has no certificate")

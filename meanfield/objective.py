@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from meanfield.networks.feature_map import bind, centre_of, predict, scale_of
-from meanfield.plugins import check_feature_map
+from meanfield.plugins import check_feature_map, check_loss
 from meanfield.regularizers import checked
 from solvers import _check
 from solvers.errors import InputError
@@ -72,6 +72,7 @@ class Objective:
         if np.shape(y)[:1] != (n,):
             raise InputError(f"y must have one entry per row of X ({n}), but its shape is {np.shape(y)}")
         self.y = self.loss.check_labels(y, n) if hasattr(self.loss, "check_labels") else _check.array(y, "y")
+        check_loss(self.loss, self.y)
         self.regularizer = checked(regularizer, network)
         self.sample_weight = None
         if sample_weight is not None:

@@ -181,6 +181,37 @@ def check_feature_map(network: Any, X: Array) -> None:
     )
 
 
+def check_loss(loss: Any, y: Array) -> None:
+    """Check a user's loss on the targets: ``value(f, y)`` a number, ``gradient(f, y)`` its gradient, of f's shape."""
+    for method in ("value", "gradient"):
+        if not callable(getattr(loss, method, None)):
+            raise PluginError(f"loss {loss!r} needs {method}(self, f, y); see meanfield.SquaredLoss")
+    if is_ours(type(loss)) or not np.issubdtype(np.asarray(y).dtype, np.floating):
+        return
+    few = np.asarray(y)[:6]
+    f = 0.5 * few + 0.1 * np.random.default_rng(7).standard_normal(few.shape)
+
+    def value(g: Array) -> float:
+        result = loss.value(g, few)
+        if np.ndim(result) != 0 or not np.isfinite(float(result)):
+            raise PluginError(f"{name(loss)}.value must return one finite number, but it returned {result!r}")
+        return float(result)
+
+    value(f)
+    gradient = _plugin_array(loss, "gradient", few.shape, f, few)
+    step = 1e-6
+    for index in np.ndindex(few.shape):
+        shift = np.zeros(few.shape)
+        shift[index] = step
+        difference = (value(f + shift) - value(f - shift)) / (2 * step)
+        # Central differences: about 1e-10 from rounding at values of order 1.
+        if abs(gradient[index] - difference) > 1e-5 * (1.0 + abs(difference)):
+            raise PluginError(
+                f"{name(loss)}.gradient is not the gradient of value: entry {index} gives {gradient[index]:.6g}, "
+                f"finite differences give {difference:.6g}"
+            )
+
+
 def check_functional(functional: Any) -> None:
     """Check that a functional of a measure has the methods that flows ask for."""
     for method in ("value", "first_variation"):

@@ -202,6 +202,41 @@ def test_a_wrong_regularizer_is_told_in_words() -> None:
         mf.Objective(network, [[1.0]], [1.0], regularizer=0.1)
 
 
+class LogCosh(NamedTuple):
+    width: float = 1.0
+
+    def value(self, f: Any, y: Any) -> float:
+        return float(np.mean(np.log(np.cosh((f - y) / self.width))))
+
+    def gradient(self, f: Any, y: Any) -> Any:
+        return np.tanh((f - y) / self.width) / (self.width * np.size(y))
+
+
+class WrongLoss(LogCosh):
+    def gradient(self, f: Any, y: Any) -> Any:
+        return np.tanh((f - y) / self.width)
+
+
+class VectorLoss(LogCosh):
+    def value(self, f: Any, y: Any) -> Any:
+        return (f - y) ** 2
+
+
+def test_a_users_loss() -> None:
+    X, y = mf.data.relu_teacher(n=30, d=2, neurons=2, rng=0)
+    network = mf.TwoLayer("tanh", d=2)
+    objective = mf.Objective(network, X, y, loss=LogCosh(0.7))
+    mu = mf.ParticleMeasure.gaussian(network, 10, rng=0)
+    run = solvers.integrate(mf.WassersteinFlow(objective), mu, t_end=2.0)
+    assert run["objective"][-1] < run["objective"][0]
+    with pytest.raises(mf.InputError, match="conjugate"):
+        objective.certificate(mu)
+    with pytest.raises(mf.PluginError, match="not the gradient"):
+        mf.Objective(network, X, y, loss=WrongLoss())
+    with pytest.raises(mf.PluginError, match="one finite number"):
+        mf.Objective(network, X, y, loss=VectorLoss())
+
+
 class Interaction:
     """A functional that is not R(int Phi): 1/4 int int |x - y|^2 dmu dmu + 1/2 int |x|^2 dmu."""
 
