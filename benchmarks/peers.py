@@ -99,7 +99,9 @@ def jax_scan(activation: str, X: Any, y: Any, a: Any, W: Any, b: Any, step: floa
 
     def advance(steps: int) -> Any:
         if steps not in compiled:
-            compiled[steps] = jax.jit(lambda layers: predict(jax.lax.scan(body, layers, None, length=steps)[0]))
+            compiled[steps] = jax.jit(
+                lambda layers: predict(jax.lax.scan(body, layers, None, length=steps)[0])
+            )
         start = tuple(jnp.asarray(v) for v in (a, W, b))
         return np.asarray(compiled[steps](start).block_until_ready())
 

@@ -49,7 +49,9 @@ def main() -> None:
         print(f"first result, empty cache   {seconds(RESULT, cache):6.2f} s")
         for name, code in (("import", IMPORT), ("first result, warm cache", RESULT)):
             times = [seconds(code, cache) for _ in range(9)]
-            print(f"{name:27} {statistics.median(times):6.2f} s (median of 9; {min(times):.2f} to {max(times):.2f})")
+            print(
+                f"{name:27} {statistics.median(times):6.2f} s (median of 9; {min(times):.2f} to {max(times):.2f})"
+            )
         print("peak memory after so many Euler steps:")
         done = subprocess.run(
             [sys.executable, "-c", MEMORY],

@@ -312,5 +312,7 @@ def resolve(activation: Any) -> Any:
     if isinstance(activation, str):
         return BY_NAME[_check.choice(activation.lower(), "activation", BY_NAME)]()
     if isinstance(activation, type):
-        raise InputError(f"activation is the class {activation.__name__}; pass an instance: {activation.__name__}()")
+        raise InputError(
+            f"activation is the class {activation.__name__}; pass an instance: {activation.__name__}()"
+        )
     return activation.prepared() if hasattr(activation, "prepared") else activation

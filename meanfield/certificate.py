@@ -138,7 +138,9 @@ class _Problem:
             )
         self.value = objective._value(measure)
         if not (np.isfinite(self.value) and np.isfinite(self.slope).all()):
-            raise InputError(f"the objective is {self.value} at this measure; a diverged run has no certificate")
+            raise InputError(
+                f"the objective is {self.value} at this measure; a diverged run has no certificate"
+            )
         self.signed = measure.signs is not None
         self.extra = None if starts is None else np.atleast_2d(np.asarray(starts, dtype=np.float64))
 
@@ -343,7 +345,12 @@ def _infimum(problem: _Problem) -> tuple[_Extreme, float]:
     objective, network, regularizer = problem.objective, problem.network, problem.regularizer
     slope = problem.scale * problem.slope
     negative = _piecewise_linear(network) if isinstance(network, TwoLayer) else None
-    if isinstance(regularizer, Ridge) and negative is not None and network.a is not None and not problem.signed:
+    if (
+        isinstance(regularizer, Ridge)
+        and negative is not None
+        and network.a is not None
+        and not problem.signed
+    ):
         # theta = r u: r a G(u) + strength/2 r^2 has its minimum -(a G)_-^2 / (2 strength).
         extreme = _on_sphere(problem, network, slope * network.a, absolute=False)
         attained, bound = max(extreme.attained, 0.0), max(extreme.bound, 0.0)

@@ -67,7 +67,9 @@ class Objective:
         check_feature_map(network, self.X)
         self.loss = SquaredLoss() if loss is None else by_name(loss) if isinstance(loss, str) else loss
         if isinstance(self.loss, type):
-            raise InputError(f"loss is the class {self.loss.__name__}; pass an instance: {self.loss.__name__}()")
+            raise InputError(
+                f"loss is the class {self.loss.__name__}; pass an instance: {self.loss.__name__}()"
+            )
         n = self.X.shape[0]
         if np.shape(y)[:1] != (n,):
             raise InputError(f"y must have one entry per row of X ({n}), but its shape is {np.shape(y)}")
@@ -88,7 +90,9 @@ class Objective:
         self._centre = centre_of(self.network, self.X)
         mobility = getattr(self.network, "mobility", None)
         # Multiplying by 1 everywhere is skipped: it is the common case and costs a pass over memory.
-        self._mobility = None if mobility is None or np.all(np.asarray(mobility) == 1.0) else np.asarray(mobility)
+        self._mobility = (
+            None if mobility is None or np.all(np.asarray(mobility) == 1.0) else np.asarray(mobility)
+        )
 
     def _check_outputs(self) -> None:
         """One sentence if the network's outputs and the targets' columns disagree."""
@@ -133,11 +137,15 @@ class Objective:
             ``SquaredLoss(reduction="sum")`` by default.
         """
         if not hasattr(network, "codes"):
-            raise InputError(f"deconvolution needs a network with frequency codes, such as Spikes, not {network!r}")
+            raise InputError(
+                f"deconvolution needs a network with frequency codes, such as Spikes, not {network!r}"
+            )
         truth = _check.array(positions, "positions", ndim=(1, 2))
         truth = truth[:, None] if truth.ndim == 1 else truth
         if truth.shape[1] != network.dim:
-            raise InputError(f"positions must have shape (m0, {network.dim}), but their shape is {truth.shape}")
+            raise InputError(
+                f"positions must have shape (m0, {network.dim}), but their shape is {truth.shape}"
+            )
         mass = _check.array(weights, "weights", shape=(truth.shape[0],))
         y = network.features(truth, network.codes).T @ mass
         return cls(

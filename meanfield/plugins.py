@@ -19,7 +19,10 @@ _accepted: dict[Any, bool] = {}
 def key(plugin: Any) -> Any:
     """Identity of a plug-in: its class and the bytes of its fields (NamedTuples of two classes compare equal)."""
     fields = tuple(plugin) if isinstance(plugin, tuple) else tuple(sorted(vars(plugin).items()))
-    return (type(plugin), *(np.asarray(x).tobytes() if isinstance(x, np.ndarray) else repr(x) for x in fields))
+    return (
+        type(plugin),
+        *(np.asarray(x).tobytes() if isinstance(x, np.ndarray) else repr(x) for x in fields),
+    )
 
 
 def name(plugin: Any) -> str:
@@ -64,7 +67,9 @@ def _evaluate(activation: Any, method: str, z: float) -> float:
     except Exception as error:
         raise PluginError(f"{what} raised {type(error).__name__}: {error}") from error
     if np.ndim(result) != 0 or isinstance(result, (str, bool)) or result is None:
-        raise PluginError(f"{what} must return one number (scalar in, scalar out), but it returned {result!r}")
+        raise PluginError(
+            f"{what} must return one number (scalar in, scalar out), but it returned {result!r}"
+        )
     value = float(result)
     if not np.isfinite(value):
         raise PluginError(f"{what} returned {value}; activations must be finite at moderate arguments")
@@ -130,7 +135,12 @@ def check_regularizer(regularizer: Any, network: Any) -> None:
     gradient = _plugin_array(regularizer, "gradient", (5, network.dim), positions)
     del value
     _compare_gradient(
-        name(regularizer), "gradient", "value", lambda p: np.asarray(regularizer.value(p)), positions, gradient
+        name(regularizer),
+        "gradient",
+        "value",
+        lambda p: np.asarray(regularizer.value(p)),
+        positions,
+        gradient,
     )
 
 
@@ -194,7 +204,8 @@ def check_loss(loss: Any, y: Array) -> None:
     def value(g: Array) -> float:
         result = loss.value(g, few)
         if np.ndim(result) != 0 or not np.isfinite(float(result)):
-            raise PluginError(f"{name(loss)}.value must return one finite number, but it returned {result!r}")
+            shown = repr(result).replace("\n", " ")
+            raise PluginError(f"{name(loss)}.value must return one finite number, but it returned {shown}")
         return float(result)
 
     value(f)
@@ -228,7 +239,9 @@ def _plugin_array(plugin: Any, method: str, shape: tuple[int, ...], *args: Any) 
     except Exception as error:
         raise PluginError(f"{name(plugin)}.{method} raised {type(error).__name__}: {error}") from error
     if result.shape != shape:
-        raise PluginError(f"{name(plugin)}.{method} must return shape {shape} here, but it returned {result.shape}")
+        raise PluginError(
+            f"{name(plugin)}.{method} must return shape {shape} here, but it returned {result.shape}"
+        )
     if not np.isfinite(result).all():
         raise PluginError(f"{name(plugin)}.{method} returned NaN or infinity at standard normal positions")
     return result
@@ -251,6 +264,6 @@ def _compare_gradient(
     if wrong:
         particle, coordinate, got, expected = wrong[0]
         raise PluginError(
-            f"{who}.{method} is not the gradient of {base}: coordinate {coordinate} of particle {particle} gives {got:.6g}, finite "
-            f"differences give {expected:.6g}"
+            f"{who}.{method} is not the gradient of {base}: coordinate {coordinate} of particle {particle} "
+            f"gives {got:.6g}, finite differences give {expected:.6g}"
         )

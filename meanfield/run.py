@@ -60,7 +60,9 @@ class Run(Trajectory):
         if cached is None:
             objective = self.objective
             if not hasattr(objective, "certificate"):
-                raise InputError(f"{type(objective).__name__} has no certificate; it is made for Objective on data")
+                raise InputError(
+                    f"{type(objective).__name__} has no certificate; it is made for Objective on data"
+                )
             cached = objective.certificate(self.final)
             self.__dict__["_certificate"] = cached
         return cached  # type: ignore[no-any-return]

@@ -126,7 +126,9 @@ def support_report(
     signs = {"all": radius}
     if measure.signs is not None:
         signs = {
-            name: _covering(measure.positions[measure.signs == s], space.sample("uniform", probes, draw), space)
+            name: _covering(
+                measure.positions[measure.signs == s], space.sample("uniform", probes, draw), space
+            )
             for name, s in (("+", 1.0), ("-", -1.0))
         }
     meets = max(signs.values()) <= tolerance

@@ -54,7 +54,12 @@ def array(
         value.ndim != len(shape)
         or any(want is not None and want != got for want, got in zip(shape, value.shape, strict=True))
     ):
-        wanted = "(" + ", ".join("any" if k is None else str(k) for k in shape) + ("," if len(shape) == 1 else "") + ")"
+        wanted = (
+            "("
+            + ", ".join("any" if k is None else str(k) for k in shape)
+            + ("," if len(shape) == 1 else "")
+            + ")"
+        )
         raise InputError(f"{name} must have shape {wanted}, but its shape is {value.shape}")
     if not empty and value.size == 0:
         raise InputError(f"{name} is empty (shape {value.shape}); at least one entry is needed")

@@ -125,7 +125,12 @@ def _expose(name: str) -> None:
         return method
 
     for numba_type in (types.NamedTuple, types.NamedUniTuple):
-        overload_method(numba_type, name, strict=False, jit_options={"error_model": "numpy", "forceinline": True, "fastmath": {"contract", "nsz"}})(implementation)
+        overload_method(
+            numba_type,
+            name,
+            strict=False,
+            jit_options={"error_model": "numpy", "forceinline": True, "fastmath": {"contract", "nsz"}},
+        )(implementation)
 
 
 for _name in METHODS:

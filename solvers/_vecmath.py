@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -99,7 +98,9 @@ def expm1(x: float) -> float:
     # 2^k p + (2^k - 1), scaled in two steps: at the top of the range 2^1024 overflows, the result may not.
     half = n >> 1
     rest = n - half
-    value = p * _from_bits((half + 1023) << 52) + (_from_bits((half + 1023) << 52) - _from_bits((1023 - rest) << 52))
+    value = p * _from_bits((half + 1023) << 52) + (
+        _from_bits((half + 1023) << 52) - _from_bits((1023 - rest) << 52)
+    )
     return tiny if tiny == 0.0 else value * _from_bits((rest + 1023) << 52)
 
 

@@ -235,7 +235,9 @@ class ParticleMeasure:
             known = "no named layers" if not self._layout else "layers " + ", ".join(self._layout)
             raise AttributeError(f"this measure has {known}; its coordinates are in .positions")
         start, stop = self._layout[name]
-        return self._positions[:, start] if name != "w" and stop == start + 1 else self._positions[:, start:stop]
+        return (
+            self._positions[:, start] if name != "w" and stop == start + 1 else self._positions[:, start:stop]
+        )
 
     @property
     def a(self) -> Array:
@@ -253,7 +255,9 @@ class ParticleMeasure:
         return self._layer("b")
 
     def __repr__(self) -> str:
-        kind = "probability" if abs(self.mass - 1) < 1e-12 and self._signs is None else f"mass {self.mass:.6g}"
+        kind = (
+            "probability" if abs(self.mass - 1) < 1e-12 and self._signs is None else f"mass {self.mass:.6g}"
+        )
         signed = "" if self._signs is None else f", signed ({int((self._signs < 0).sum())} negative)"
         layers = "" if not self._layout else ", theta = (" + ", ".join(self._layout) + ")"
         return f"ParticleMeasure({self.width} particles in R^{self.dim}{layers}, {kind}{signed})"
@@ -406,9 +410,7 @@ class ParticleMeasure:
         draw = generator(rng, "resample")
         cumulative = np.cumsum(self._weights)
         cumulative /= cumulative[-1]
-        ticks = (
-            (np.arange(width) + draw.random()) / width if method == "systematic" else draw.random(width)
-        )
+        ticks = (np.arange(width) + draw.random()) / width if method == "systematic" else draw.random(width)
         chosen = np.minimum(np.searchsorted(cumulative, ticks, side="right"), self.width - 1)
         signs = None if self._signs is None else self._signs[chosen]
         return ParticleMeasure(self._positions[chosen], np.full(width, mass / width), signs, self._layout)
@@ -423,7 +425,9 @@ class ParticleMeasure:
         mass = np.bincount(groups, weights=self._weights)
         count = np.bincount(groups)
         # A group of massless particles keeps its plain mean.
-        share = np.where(mass[groups] > 0, self._weights / np.where(mass > 0, mass, 1)[groups], 1 / count[groups])
+        share = np.where(
+            mass[groups] > 0, self._weights / np.where(mass > 0, mass, 1)[groups], 1 / count[groups]
+        )
         positions = np.zeros((mass.size, self.dim))
         np.add.at(positions, groups, share[:, None] * self._positions)
         signs = None

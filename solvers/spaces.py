@@ -188,6 +188,4 @@ class Sphere:
     def distance(self, x: Array, y: Array) -> Array:
         """The angle between x and y, stable near 0 and pi."""
         x, y = np.asarray(x), np.asarray(y)
-        return np.asarray(
-            2 * np.arctan2(np.linalg.norm(x - y, axis=-1), np.linalg.norm(x + y, axis=-1))
-        )
+        return np.asarray(2 * np.arctan2(np.linalg.norm(x - y, axis=-1), np.linalg.norm(x + y, axis=-1)))

@@ -84,7 +84,9 @@ class SGD:
             "step": self.step,
             "batch": self.batch,
             "replace": self.replace,
-            "sampler": None if self.sampler is None else getattr(self.sampler, "__qualname__", repr(self.sampler)),
+            "sampler": None
+            if self.sampler is None
+            else getattr(self.sampler, "__qualname__", repr(self.sampler)),
             "key": [int(w) for w in self.words],
             **self.objective.describe(),
         }

@@ -76,7 +76,11 @@ class WassersteinFlow:
         if len(args) == 1:
             return functional_velocity(self.objective, require_measure(args[0])) * self.time_factor
         t, z, out = args
-        dim = int(self.objective.network.dim) if hasattr(self.objective, "network") else self.objective.space.dim
+        dim = (
+            int(self.objective.network.dim)
+            if hasattr(self.objective, "network")
+            else self.objective.space.dim
+        )
         return self.prepare(ParticleMeasure(z.reshape(-1, dim))).velocity(t, z, out)
 
 

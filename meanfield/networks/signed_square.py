@@ -54,7 +54,9 @@ class SignedSquareReLU:
     def _inputs(self, X: Any) -> Array:
         inputs = np.asarray(X, dtype=np.float64)
         if inputs.ndim != 2 or inputs.shape[1] != self.d:
-            raise InputError(f"X must have shape (n, {self.d}) for this network, but its shape is {inputs.shape}")
+            raise InputError(
+                f"X must have shape (n, {self.d}) for this network, but its shape is {inputs.shape}"
+            )
         return inputs
 
     def features(self, positions: Any, X: Any) -> Array:

@@ -100,7 +100,9 @@ class TwoLayer:
         for name in self.rates or {}:
             _check.choice(name, "a layer in rates", ("a", "w", "b"))
         if not set(train) & set(layout):
-            raise InputError(f"train={train} moves no layer of this network, whose layers are {tuple(layout)}")
+            raise InputError(
+                f"train={train} moves no layer of this network, whose layers are {tuple(layout)}"
+            )
         mobility = np.zeros(max(stop for _, stop in layout.values()))
         for name, (low, high) in layout.items():
             if name in train:
@@ -224,7 +226,9 @@ class TwoLayer:
         if inputs.ndim == 1 and self.d == 1:
             inputs = inputs[:, None]
         if inputs.ndim != 2 or inputs.shape[1] != self.d:
-            raise InputError(f"X must have shape (n, {self.d}) for this network, but its shape is {inputs.shape}")
+            raise InputError(
+                f"X must have shape (n, {self.d}) for this network, but its shape is {inputs.shape}"
+            )
         return inputs
 
     # -- starts ---------------------------------------------------------------------------------------------

@@ -56,11 +56,19 @@ def test_deconvolution_gap_is_exact_and_small_at_the_end(strength: float) -> Non
     truth = np.pi + np.array([(0, 0), (1.7, -0.3), (0.7, 1.3)])
     spikes = mf.Spikes(dim=2, frequencies=2)
     objective = mf.Objective.deconvolution(
-        spikes, positions=truth, weights=np.array([1.1, 0.8, 1.0]) ** 2, regularizer=mf.TotalVariation(strength)
+        spikes,
+        positions=truth,
+        weights=np.array([1.1, 0.8, 1.0]) ** 2,
+        regularizer=mf.TotalVariation(strength),
     )
     nu = mf.ParticleMeasure.grid(spikes.space, 100).replace(weights=np.full(100, 0.25 / 100))
     run = solvers.integrate(
-        mf.ConicFlow(objective, alpha=0.01, beta=0.01), nu, t_end=3000, method=solvers.Euler(step=1.0), save=11, keep="all"
+        mf.ConicFlow(objective, alpha=0.01, beta=0.01),
+        nu,
+        t_end=3000,
+        method=solvers.Euler(step=1.0),
+        save=11,
+        keep="all",
     )
     gaps = [objective.certificate(state) for state in run.states]
     assert all(c.exact for c in gaps)
@@ -75,7 +83,9 @@ def test_deconvolution_gap_is_exact_and_small_at_the_end(strength: float) -> Non
 
 def test_gap_of_signed_measures_on_the_torus() -> None:
     spikes = mf.Spikes(1, 3)
-    objective = mf.Objective.deconvolution(spikes, [[1.0], [4.0]], [1.0, -0.8], regularizer=mf.TotalVariation(0.2))
+    objective = mf.Objective.deconvolution(
+        spikes, [[1.0], [4.0]], [1.0, -0.8], regularizer=mf.TotalVariation(0.2)
+    )
     both = mf.ParticleMeasure(
         np.tile(np.linspace(0, 6, 30), 2)[:, None], np.full(60, 0.05), np.repeat([1.0, -1.0], 30)
     )

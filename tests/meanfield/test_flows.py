@@ -22,7 +22,9 @@ START = mf.ParticleMeasure.gaussian(NETWORK, 20, rng=0)
 
 def spikes_problem(penalty: float = 0.3) -> tuple[Any, mf.ParticleMeasure]:
     spikes = mf.Spikes(1, 3)
-    objective = mf.Objective.deconvolution(spikes, [[1.0], [3.0]], [1.0, 0.5], regularizer=mf.TotalVariation(penalty))
+    objective = mf.Objective.deconvolution(
+        spikes, [[1.0], [3.0]], [1.0, 0.5], regularizer=mf.TotalVariation(penalty)
+    )
     return objective, mf.ParticleMeasure.grid(spikes.space, 12).replace(weights=np.full(12, 0.1))
 
 
@@ -170,7 +172,10 @@ def test_the_alpha_clock() -> None:
             lambda: solvers.integrate(mf.ConicFlow(OBJECTIVE), START.replace(weights=np.zeros(20)), 1.0),
             "positive weights",
         ),
-        (lambda: solvers.integrate(mf.WassersteinFlow(OBJECTIVE), mf.ParticleMeasure([[1.0]]), 1.0), "lives in"),
+        (
+            lambda: solvers.integrate(mf.WassersteinFlow(OBJECTIVE), mf.ParticleMeasure([[1.0]]), 1.0),
+            "lives in",
+        ),
     ],
 )
 def test_bad_flows_are_refused_in_one_sentence(build: Any, words: str) -> None:
@@ -193,12 +198,14 @@ SCRIPT = """
 import hashlib, sys
 import numpy as np, meanfield as mf, solvers
 digest = hashlib.sha256()
-for activation, d, n, m in (("relu", 2, 300, 900), ("tanh", 2, 300, 900), ("relu", 20, 300, 900), ("sigmoid", 12, 500, 700)):
+SIZES = ("relu", 2, 300, 900), ("tanh", 2, 300, 900), ("relu", 20, 300, 900), ("sigmoid", 12, 500, 700)
+for activation, d, n, m in SIZES:
     X, y = mf.data.relu_teacher(n=n, d=d, neurons=3, rng=0)
     network = mf.TwoLayer(activation, d=d)
     objective = mf.Objective(network, X, y, regularizer=mf.Ridge(1e-3))
     mu = mf.ParticleMeasure.gaussian(network, m, rng=0)
-    for flow, method in ((mf.WassersteinFlow(objective), solvers.RK4(step=0.05)), (mf.SGD(objective, 0.05, 200, rng=1), None)):
+    flows = (mf.WassersteinFlow(objective), solvers.RK4(step=0.05)), (mf.SGD(objective, 0.05, 200, rng=1), None)
+    for flow, method in flows:
         run = solvers.integrate(flow, mu, 0.5, method=method)
         digest.update(run.final.positions.tobytes()); digest.update(run["objective"].tobytes())
     run = solvers.integrate(mf.WassersteinFlow(objective), mu, 0.5)
@@ -210,7 +217,11 @@ print(digest.hexdigest())
 def test_one_thread_and_two_give_the_same_bits() -> None:
     found = []
     for threads in ("1", "2"):
-        variables = {"NUMBA_NUM_THREADS": threads, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
+        variables = {
+            "NUMBA_NUM_THREADS": threads,
+            "OMP_NUM_THREADS": threads,
+            "OPENBLAS_NUM_THREADS": threads,
+        }
         environment = {k: v for k, v in os.environ.items() if k not in variables} | variables
         done = subprocess.run(
             [sys.executable, "-c", SCRIPT], capture_output=True, text=True, env=environment, check=False

@@ -37,7 +37,9 @@ def test_one_spike_is_shrunk(frequencies: int, penalty: float) -> None:
 
 
 def test_spike_flow_limit_is_exact_on_the_true_support() -> None:
-    objective = mf.Objective.deconvolution(mf.Spikes(1, 2), [[np.pi]], [1.0], regularizer=mf.TotalVariation(0.3))
+    objective = mf.Objective.deconvolution(
+        mf.Spikes(1, 2), [[np.pi]], [1.0], regularizer=mf.TotalVariation(0.3)
+    )
     start = mf.ParticleMeasure([[np.pi]], [0.2])
     run = solvers.integrate(mf.ConicFlow(objective, 0.05, 0.05), start, 2000, method=solvers.Euler(step=1.0))
     # w' = -4 alpha w (5 w - 5 + .3) contracts by exp(-4 * .05 * 4.7) an iteration: converged to rounding.
@@ -64,7 +66,9 @@ def test_quadratic_activation_closes_on_second_moments(d: int, m: int) -> None:
         return -2 * (A @ M + M @ A)
 
     method = solvers.DormandPrince(rtol=1e-10, atol=1e-12)
-    run = solvers.integrate(mf.WassersteinFlow(objective), mu, 0.3, method=method, record={"M": moment}, save=7)
+    run = solvers.integrate(
+        mf.WassersteinFlow(objective), mu, 0.3, method=method, record={"M": moment}, save=7
+    )
     exact = solvers.integrate(velocity, moment(mu), 0.3, method=method, save=7, keep="all")
     # Both integrated at 1e-10; the flow controls the error of f, M follows within a few hundred times that.
     assert np.abs(run["M"] - np.array(exact.states)).max() < 1e-7
@@ -87,7 +91,9 @@ def test_quadratic_activation_in_one_dimension_is_logistic() -> None:
         record={"q": lambda nu: nu.moments().mean[0] ** 2},
     )
     exact = target / (1 + (target / start - 1) * np.exp(-12 * target * run.t))
-    assert np.abs(run["q"] - exact).max() < 1e-8  # tolerance 1e-11, growth rate 12 q* over the unstable stretch
+    assert (
+        np.abs(run["q"] - exact).max() < 1e-8
+    )  # tolerance 1e-11, growth rate 12 q* over the unstable stretch
 
 
 @pytest.mark.parametrize(("a", "w"), [((0.3, 0.3), (0.3, 0.2)), ((3.0, -2.0), (0.5, 0.8))])
@@ -135,7 +141,9 @@ class LinearLangevin:
         return z.copy()
 
     def step(self, z: Any, h: float, k: int) -> None:
-        noise = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, k])).standard_normal(z.size)
+        noise = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, k])).standard_normal(
+            z.size
+        )
         z += -h * ((z.mean() - self.y) + self.lam * z) + np.sqrt(2 * self.tau * h) * noise
 
 

@@ -17,7 +17,14 @@ ACTIVATIONS = [mf.ReLU(), mf.Tanh(), mf.PiecewiseLinear([(0.5, -2.5), (1.5, 7.5)
 
 
 def reference(
-    activation: Any, positions: Any, coefficients: Any, X: Any, q: Any, outputs: int, fixed: float | None, bias: bool
+    activation: Any,
+    positions: Any,
+    coefficients: Any,
+    X: Any,
+    q: Any,
+    outputs: int,
+    fixed: float | None,
+    bias: bool,
 ) -> tuple[Any, Any, Any]:
     """int Phi dmu, <q, Phi> and its gradient, in NumPy from plain Python activations."""
     k, d = 0 if fixed is not None else outputs, X.shape[1]
@@ -58,7 +65,9 @@ def test_generic_binding_agrees_with_the_kernels(outputs: int) -> None:
     mu = mf.ParticleMeasure.gaussian(network, 20, rng=0)
     q = rng.standard_normal((30, outputs)).squeeze()
     fast, plain = bind(network, X), FeaturesOnData(network, X)
-    assert np.allclose(fast.integrate(mu.positions, mu.weights), plain.integrate(mu.positions, mu.weights), rtol=1e-12)
+    assert np.allclose(
+        fast.integrate(mu.positions, mu.weights), plain.integrate(mu.positions, mu.weights), rtol=1e-12
+    )
     for one, two in zip(fast.pullback(mu.positions, q), plain.pullback(mu.positions, q), strict=True):
         assert np.allclose(one, two, rtol=1e-11, atol=1e-13)
 
@@ -110,7 +119,9 @@ def test_scale_and_centre() -> None:
     plain = mf.TwoLayer("tanh", d=2)
     mu, start = mf.ParticleMeasure.gaussian(plain, 9, rng=0), mf.ParticleMeasure.gaussian(plain, 9, rng=1)
     centred = mf.TwoLayer("tanh", d=2, scale=10.0, centre=start)
-    assert np.allclose(centred.predict(mu, X), 10 * (plain.predict(mu, X) - plain.predict(start, X)), rtol=1e-12)
+    assert np.allclose(
+        centred.predict(mu, X), 10 * (plain.predict(mu, X) - plain.predict(start, X)), rtol=1e-12
+    )
     assert np.abs(centred.predict(start, X)).max() == 0.0
     by_function = mf.TwoLayer("tanh", d=2, scale=10.0, centre=lambda x: plain.predict(start, x))
     assert np.allclose(by_function.predict(mu, X), centred.predict(mu, X), rtol=1e-12)
@@ -159,7 +170,10 @@ def test_layers_that_do_not_train_and_rates() -> None:
         (lambda: mf.TwoLayer("relu", d=2, rates={"a": -1.0}), "non-negative"),
         (lambda: mf.TwoLayer("relu", d=2, a=1.0, outputs=2), "fixed outer weight"),
         (lambda: mf.TwoLayer("relu", d=2, bias=1), "True or False"),
-        (lambda: mf.TwoLayer("relu", d=2).predict(mf.ParticleMeasure([[1.0]]), [[1.0, 2.0]]), "positions must have"),
+        (
+            lambda: mf.TwoLayer("relu", d=2).predict(mf.ParticleMeasure([[1.0]]), [[1.0, 2.0]]),
+            "positions must have",
+        ),
         (lambda: mf.TwoLayer("relu", d=2).check_inputs([[1.0]]), r"shape \(n, 2\)"),
         (lambda: mf.Spikes(1, 2, spectrum=[1.0]), "spectrum"),
         (lambda: mf.Spikes(1, 2).features([[0.0]], [[3.0]]), "integers"),

@@ -20,7 +20,12 @@ CASES: list[tuple[Any, Any, Any, Any]] = [
     (mf.TwoLayer("sigmoid", d=2, bias=False), LABELS, mf.ExponentialLoss(), None),
     (mf.TwoLayer("erf", d=2, a=2.0), LABELS, mf.SoftMinMargin(), mf.Ridge(0.1)),
     (mf.TwoLayer("tanh", d=2, outputs=3), RNG.integers(0, 3, 15), mf.CrossEntropy(), mf.PathNorm(0.1)),
-    (mf.TwoLayer("quadratic", d=2, outputs=2), RNG.standard_normal((15, 2)), mf.SquaredLoss("sum"), mf.Ridge(0.1)),
+    (
+        mf.TwoLayer("quadratic", d=2, outputs=2),
+        RNG.standard_normal((15, 2)),
+        mf.SquaredLoss("sum"),
+        mf.Ridge(0.1),
+    ),
     (mf.Spikes(2, 2), None, mf.SquaredLoss("sum"), mf.TotalVariation(0.5)),
 ]
 IDS = [f"{type(n).__name__}-{type(loss).__name__}" for n, _, loss, _ in CASES]
@@ -106,7 +111,9 @@ def test_layer_rates_enter_the_dissipation() -> None:
     objective = mf.Objective(network, X, LABELS)
     mu = cloud(objective)
     h = 1e-6
-    ends = [objective.value(mu.with_positions(mu.positions + s * h * objective.velocity(mu))) for s in (1, -1)]
+    ends = [
+        objective.value(mu.with_positions(mu.positions + s * h * objective.velocity(mu))) for s in (1, -1)
+    ]
     assert np.isclose((ends[0] - ends[1]) / (2 * h), -objective.dissipation(mu), rtol=1e-6)
 
 
@@ -148,13 +155,21 @@ def test_sample_weights_are_repetitions() -> None:
         (lambda: mf.Objective(mf.TwoLayer("relu", d=2), X, LABELS[:4]), "one entry per row"),
         (lambda: mf.Objective(mf.TwoLayer("relu", d=2), X, LABELS * np.inf), "NaN or infinite|finite"),
         (lambda: mf.Objective(mf.TwoLayer("relu", d=2), X, LABELS + 0.5, loss="logistic"), "-1|\\+1"),
-        (lambda: mf.Objective(mf.TwoLayer("relu", d=2), X, np.zeros(15, int), loss="cross_entropy"), "outputs=2"),
+        (
+            lambda: mf.Objective(mf.TwoLayer("relu", d=2), X, np.zeros(15, int), loss="cross_entropy"),
+            "outputs=2",
+        ),
         (lambda: mf.Objective(mf.TwoLayer("relu", d=2, outputs=2), X, LABELS), "must agree"),
         (lambda: mf.Objective(mf.TwoLayer("relu", d=2), X, LABELS, loss="sqared"), "squared"),
         (lambda: mf.Objective(mf.TwoLayer("relu", d=2), X, LABELS, regularizer=mf.Ridge(-1)), "non-negative"),
         (lambda: mf.Objective(mf.TwoLayer("relu", d=2), X, LABELS, regularizer=mf.Ridge), "pass an instance"),
         (lambda: mf.Objective(mf.TwoLayer("relu", d=2), X, LABELS, sample_weight=-LABELS), "non-negative"),
-        (lambda: mf.Objective(mf.Spikes(1, 2), mf.Spikes(1, 2).codes, np.ones(5), regularizer=mf.PathNorm(1)), "Ridge"),
+        (
+            lambda: mf.Objective(
+                mf.Spikes(1, 2), mf.Spikes(1, 2).codes, np.ones(5), regularizer=mf.PathNorm(1)
+            ),
+            "Ridge",
+        ),
         (lambda: mf.Objective.deconvolution(mf.TwoLayer("relu", d=2), [[1.0]], [1.0]), "Spikes"),
         (lambda: mf.Objective.deconvolution(mf.Spikes(2, 2), [[1.0]], [1.0]), r"\(m0, 2\)"),
         (lambda: build(CASES[0]).value(np.ones(3)), "ParticleMeasure"),

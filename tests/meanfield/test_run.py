@@ -48,7 +48,10 @@ def test_lazy_training_starts_at_zero_and_hardly_moves(run: Any) -> None:
     assert report.activation_flips < rich.activation_flips
 
 
-@pytest.mark.parametrize(("loss", "labels"), [("logistic", np.where(X[:, 0] > 0, 1, -1)), ("cross_entropy", (X[:, 0] > 0).astype(int))])
+@pytest.mark.parametrize(
+    ("loss", "labels"),
+    [("logistic", np.where(X[:, 0] > 0, 1, -1)), ("cross_entropy", (X[:, 0] > 0).astype(int))],
+)
 def test_train_classifies(loss: str, labels: Any) -> None:
     run = mf.train(X, labels, width=50, loss=loss, t_max=30.0, rng=0)
     assert run["objective"][-1] < 0.6 * run["objective"][0]

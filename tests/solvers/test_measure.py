@@ -68,7 +68,9 @@ def test_moments_are_those_of_the_weighted_cloud() -> None:
     measure = ParticleMeasure([[0.0], [4.0]], weights=[3.0, 1.0])
     moments = measure.moments()
     assert moments.mass == 4.0
-    assert np.allclose(moments.mean, [1.0], rtol=1e-15) and np.allclose(moments.covariance, [[3.0]], rtol=1e-15)
+    assert np.allclose(moments.mean, [1.0], rtol=1e-15) and np.allclose(
+        moments.covariance, [[3.0]], rtol=1e-15
+    )
 
 
 def test_entropy_of_a_gaussian() -> None:

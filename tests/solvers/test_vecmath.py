@@ -49,7 +49,13 @@ def test_units_in_the_last_place(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "low", "high"),
-    [("exp", 0.0, np.inf), ("expm1", -1.0, np.inf), ("tanh", -1.0, 1.0), ("sigmoid", 0.0, 1.0), ("softplus", 0.0, np.inf)],
+    [
+        ("exp", 0.0, np.inf),
+        ("expm1", -1.0, np.inf),
+        ("tanh", -1.0, 1.0),
+        ("sigmoid", 0.0, 1.0),
+        ("softplus", 0.0, np.inf),
+    ],
 )
 def test_ends_of_the_range(name: str, low: float, high: float) -> None:
     function = getattr(_vecmath, name)
