@@ -17,14 +17,19 @@ SAFETY = 0.9
 # The proportional-integral exponents settle at an error of 0.95^(10 k / 3): 0.43 (k = 5), 0.6 (k = 3).
 SETTLING = 0.95
 SMALLEST, LARGEST = 0.2, 5.0
-# Rejections in a row after which a step of a flow with a discontinuous velocity counts as being at a kink.
-KINK_PATIENCE = 3
 # Accepted error at a kink, in tolerances, and the relative accuracy below which kinks are not resolved
 # (theory: no method certifies more than 1e-5 to 1e-3 across kinks).
 KINK_TOLERANCES = 3.0
 KINK_ACCURACY = 1e-4
+# Accepted error at a kink in parts of the way since the last save but one: bounds the steps between two saves.
+KINK_WAY = 1e-3
+# Growth of the step at a kink: what follows a step across the jump is usually another one.
+KINK_GROWTH = 2.0
 # Ordinary steps in a row after which the kink is behind.
 KINK_LEFT = 4
+# Ordinary steps after which a flow with kinks tries a step five times as large: a controller can come to rest on
+# a jump, at the size where its error, proportional to the step, is just allowed.
+PROBE = 32
 
 
 class Control(NamedTuple):
@@ -35,6 +40,8 @@ class Control(NamedTuple):
     at_kink: bool = False
     ordinary: int = 0  # ordinary steps in a row since the last kink step
     largest_rms: float = 0.0  # largest root mean square of the state so far
+    way: float = 0.0  # length of the way since the last save, in root mean square
+    way_before: float = 0.0  # the same between the last two saves
 
 
 class AdaptiveStepper(Stepper):
@@ -48,11 +55,13 @@ class AdaptiveStepper(Stepper):
     anyway); the controller's own proposal survives the shortened step.
 
     **Kinks.** Where the velocity jumps (``flow.smooth is False``) the error falls only like h, and a solution that
-    slides along the jump would be followed in ever smaller steps. After three rejections in a row the step counts
-    as being at a kink, and is accepted when its error is at most three tolerances or ``1e-4`` relative, whichever
-    is larger, measured by the flow's own norm or, without one, relative to the largest root mean square that the
-    state has had. Such steps are counted in ``kink_steps``. Because the accepted error is capped, a step on the way
-    to a blow-up or beyond the stability limit is refused as ever, and ends in `StepFailure`.
+    slides along the jump would be followed in ever smaller steps. A step counts as being at a kink when, from one
+    rejection to the next, its error fell more slowly than h^2. There it is accepted when its error is at most
+    max(3 rtol, 1e-4), by the flow's own norm or in root mean square relative to the largest state so far, or at most
+    1e-3 of the length of the way since the last save but one. So the number of such steps between two saves is
+    bounded (some thousands) even where the state itself rests at zero; they are counted in ``kink_steps``. Because
+    the accepted error is capped, the rule lets no blow-up pass: towards one, or beyond the stability limit, the
+    error falls like a higher power of h and the steps are refused as ever until `StepFailure`.
 
     Source: Soderlind, Digital filters in adaptive time-stepping (2003); Hairer, Norsett and Wanner, Solving
     Ordinary Differential Equations I, II.4 (1993).
@@ -102,6 +111,10 @@ class AdaptiveStepper(Stepper):
     def _first_step(self, t: float, z: Array) -> float:
         raise NotImplementedError
 
+    def _speed(self) -> float:
+        """Root mean square of the velocity at the start of the step (asked only where the velocity jumps)."""
+        raise NotImplementedError
+
     # -- the rules of a stepper -------------------------------------------------------------------------------
 
     def plan(self, times: Array) -> list[Any]:
@@ -122,6 +135,8 @@ class AdaptiveStepper(Stepper):
             bool(saved["at_kink"]),
             int(saved["ordinary"]),
             float(saved["largest_rms"]),
+            float(saved["way"]),
+            float(saved["way_before"]),
         )
         self._now = (t, k, self._front, control)
         self._fresh, self._resumed = False, k > 0
@@ -139,26 +154,40 @@ class AdaptiveStepper(Stepper):
                 control = control._replace(proposal=self._first_step(t, z))
         h = min(control.proposal, self.max_step)
         at_kink = control.at_kink
-        rejections = 0
+        if not self._smooth and not at_kink and control.ordinary % PROBE == PROBE - 1:
+            h = min(LARGEST * h, self.max_step)
+        rejected = 0
+        before: tuple[float, float] | None = None
+        excused = 0.0  # the largest size tried whose error would be accepted at a kink
         while True:
             size, after = self._fit(t, h, target)
             self._attempt(t, size, after, z)
             error, kink_error = self._measure(z, control)
             if error <= 1.0 or (at_kink and kink_error <= 1.0):
                 break
-            rejections += 1
-            if not self._smooth and rejections >= KINK_PATIENCE and not at_kink:
-                at_kink = True
-                if kink_error <= 1.0:
-                    break
-            self.rejected += 1
+            rejected += 1
             h = size * self._shrink(error, kink_error, at_kink)
-        control = self._next(control, size, h, error, kink_error, rejections > 0, at_kink)
+            if self._smooth or at_kink or not math.isfinite(error):
+                continue
+            if kink_error <= 1.0 and excused == 0.0:
+                excused = size
+            if before is not None and error * before[0] ** 2 > before[1] * size**2:
+                at_kink = True
+                h = max(h, excused)
+            before = (size, error)
+        self.rejected += rejected
+        control = self._next(control, size, h, error, kink_error, rejected > 0, at_kink)
         changed = self._project is not None and self._project(self._back)
         if changed and not finite(self._back):
             raise StepFailure("diverged", f"the projection left the finite numbers at t = {t:.6g}")
         if not self._smooth:
-            control = control._replace(largest_rms=max(control.largest_rms, self._rms(self._back)))
+            way = control.way + size * self._speed()
+            landed = after >= target
+            control = control._replace(
+                largest_rms=max(control.largest_rms, self._rms(self._back)),
+                way=0.0 if landed else way,
+                way_before=way if landed else control.way_before,
+            )
         self._keep()
         self._commit(after, k + 1, control)
         self.h, self.error = size, error
@@ -188,7 +217,7 @@ class AdaptiveStepper(Stepper):
         new, error = self._back, self._local_error
         if not finite(new):
             return math.inf, math.inf
-        raw = math.inf if self._smooth or self._norm is not None else self._rms(error)
+        raw = 0.0 if self._smooth else self._rms(error)
         if self._norm is not None:
             scaled = float(self._norm(new, error, self.rtol, self.atol))
         else:
@@ -199,7 +228,8 @@ class AdaptiveStepper(Stepper):
             return scaled, math.inf
         relative = max(KINK_TOLERANCES * self.rtol, KINK_ACCURACY)
         allowed = max(KINK_TOLERANCES, KINK_ACCURACY / self.rtol if self.rtol > 0 else 0.0)
-        absolute = relative * control.largest_rms + KINK_TOLERANCES * self.atol
+        absolute = max(relative * control.largest_rms, KINK_WAY * (control.way + control.way_before))
+        absolute += KINK_TOLERANCES * self.atol
         return scaled, min(scaled / allowed, raw / absolute if absolute > 0 else math.inf)
 
     def _scaled(self, error: Array, z0: Array, z1: Array) -> float:
@@ -236,20 +266,15 @@ class AdaptiveStepper(Stepper):
         at_kink: bool,
     ) -> Control:
         """The control after a step of `size` was accepted where `h` was wanted."""
-        if error > 1.0:
-            factor = min(LARGEST, max(SMALLEST, 0.7 / max(kink_error, 0.1)))
-            proposal = max(size * factor, h) if size < h and factor >= 1.0 else size * factor
-            return control._replace(proposal=proposal, error=1.0, at_kink=True, ordinary=0)
-        ordinary = control.ordinary + 1 if at_kink else 0
-        if error == 0.0:
-            factor = LARGEST
-        else:
-            k = self.estimate
-            factor = SETTLING * math.pow(error, -0.7 / k) * math.pow(control.error, 0.4 / k)
-            factor = min(LARGEST, max(SMALLEST, factor))
-        if rejected:
-            factor = min(factor, 1.0)
-        proposal, before = size * factor, max(error, 1e-4)
+        k = self.estimate
+        factor = SETTLING * math.pow(max(error, 1e-10), -0.7 / k) * math.pow(control.error, 0.4 / k)
+        if at_kink:
+            # the error at a jump is proportional to the step
+            linear = 0.7 / max(kink_error, 0.1)
+            factor = min(KINK_GROWTH, linear if error > 1.0 else max(factor, linear))
+        factor = min(1.0 if rejected else LARGEST, max(SMALLEST, factor))
+        ordinary = control.ordinary + 1 if error <= 1.0 else 0
+        proposal, before = size * factor, min(1.0, max(error, 1e-4))
         if size < h:
             # shortened to land on a save time: it says nothing against the step that was wanted
             proposal, before = max(h, proposal), control.error
@@ -316,6 +341,9 @@ class EmbeddedStepper(AdaptiveStepper):
         largest = max(speed, change)
         better = (0.01 / largest) ** (1.0 / self.estimate) if largest > 1e-15 else max(1e-6, guess * 1e-3)
         return float(min(100 * guess, better, span, self.max_step))
+
+    def _speed(self) -> float:
+        return self._rms(self.stages.k[0])
 
     def _size(self, z: Array, vector: Array) -> float:
         """`vector` in tolerances at z."""

@@ -24,7 +24,7 @@ class FunctionFlow:
 
         run = solvers.integrate(lambda x: -x, np.array([1.0, 2.0]), t_end=1.0)      # array in, arrays out
         flow = solvers.FunctionFlow(lambda t, x: np.sin(t) - np.sign(x), smooth=False)
-        run = solvers.integrate(flow, np.zeros((4, 2)), t_end=10.0)
+        run = solvers.integrate(flow, np.ones((4, 2)), t_end=5.0)
 
         attraction = solvers.pairwise(lambda r: -r * np.exp(-(r**2).sum(-1, keepdims=True)))
         cloud = np.random.default_rng(0).normal(size=(300, 2))

@@ -285,6 +285,25 @@ def test_sliding_in_the_plane_follows_filippov(rtol):
     assert abs(run.final[1] - exact) < 10 * 3 * rtol * exact
 
 
+def test_sliding_where_the_state_rests_at_zero_never_stalls():
+    # no size of the state to compare with: 1e-3 of the way between saves bounds the steps (measured 31000 and
+    # 54000 steps; unbounded, a tolerance of 1e-7 would ask for 10^8)
+    flow = solvers.FunctionFlow(lambda t, x: np.sin(t) - np.sign(x), smooth=False)
+    run = solvers.integrate(flow, np.zeros(2), 3.0, method=solvers.BogackiShampine(rtol=1e-3), save=7)
+    assert run.stats["kink_steps"] > 10
+    assert run.stats["evaluations"] < 100_000
+    assert np.max(np.abs(run.final)) < 5e-3
+
+
+def test_a_controller_that_rests_on_a_jump_is_shaken_off():
+    # a tiny first step grows without a rejection to the size where the error, proportional to h, is just allowed
+    flow = solvers.FunctionFlow(sliding, smooth=False)
+    method = solvers.BogackiShampine(rtol=1e-4, atol=1e-9, first_step=1e-9)
+    run = solvers.integrate(flow, np.array([0.0, 1.0]), 1.0, method=method)
+    # measured 3300; at rest on the jump it would take 10^5
+    assert run.stats["evaluations"] < 20_000
+
+
 def test_a_crossed_kink_costs_little_and_is_accurate():
     # x' = 1 + 1{x > 0.5}: the kink is crossed once, at t = 0.5
     flow = solvers.FunctionFlow(lambda x: 1.0 + (x > 0.5), smooth=False)
