@@ -27,9 +27,6 @@ KINK_WAY = 1e-3
 KINK_GROWTH = 2.0
 # Ordinary steps in a row after which the kink is behind.
 KINK_LEFT = 4
-# Ordinary steps after which a flow with kinks tries a step five times as large: a controller can come to rest on
-# a jump, at the size where its error, proportional to the step, is just allowed.
-PROBE = 32
 
 
 class Control(NamedTuple):
@@ -154,8 +151,6 @@ class AdaptiveStepper(Stepper):
                 control = control._replace(proposal=self._first_step(t, z))
         h = min(control.proposal, self.max_step)
         at_kink = control.at_kink
-        if not self._smooth and not at_kink and control.ordinary % PROBE == PROBE - 1:
-            h = min(LARGEST * h, self.max_step)
         rejected = 0
         before: tuple[float, float] | None = None
         excused = 0.0  # the largest size tried whose error would be accepted at a kink

@@ -141,7 +141,7 @@ def test_euler_is_gradient_descent_to_the_last_bit():
 def test_the_real_error_follows_the_tolerance(method, rtol):
     run = solvers.integrate(pendulum, [1.0, 0.5], 10.0, method=method(rtol=rtol, atol=rtol * 1e-3), save=2)
     error = np.max(np.abs(run.final - pendulum_reference(10.0)))
-    # measured: 0.3 to 7 tolerances after ten units of time, over which errors of a pendulum add up
+    # measured: 1.4 to 6.2 tolerances after ten units of time, over which errors of a pendulum add up
     assert error < 30 * rtol
     assert run.stats["kink_steps"] == 0
 
@@ -211,7 +211,7 @@ def test_tolerances_hold_along_the_way():
     times = np.linspace(0.0, 5.0, 21)
     run = solvers.integrate(lambda x: -x, [1.0, 3.0], 5.0, save=times, keep="all")
     exact = np.exp(-times)[:, None] * np.array([1.0, 3.0])
-    # rtol = 1e-6: measured 2e-7 relative at the worst save
+    # rtol = 1e-6: measured 5e-8 relative at the worst save
     assert np.max(np.abs(np.array(run.states) - exact) / exact) < 3e-6
 
 
@@ -266,9 +266,9 @@ def test_sliding_never_stalls(rtol, start):
     run = solvers.integrate(flow, start, 5.0, method=solvers.BogackiShampine(rtol=rtol))
     assert run.status is solvers.Status.reached_end
     assert run.stats["kink_steps"] > 10
-    # steps at the floor: 1e-4 relative at the tightest, whatever the tolerance; measured 26500 at rtol = 1e-6
+    # steps at the floor: 1e-4 relative at the tightest, whatever the tolerance; measured 18900 at rtol = 1e-6
     assert run.stats["evaluations"] < 60_000
-    # chatter about the line: measured up to 12 floors of max(3 rtol, 1e-4)
+    # chatter about the line: measured up to 8 times max(3 rtol, 1e-4)
     assert np.max(np.abs(run.final)) < 40 * max(3 * rtol, 1e-4)
 
 
@@ -281,13 +281,13 @@ def test_sliding_in_the_plane_follows_filippov(rtol):
     exact = 2.0 * reached + 1.7 * (3.0 - reached)
     assert run.stats["kink_steps"] > 10
     assert abs(run.final[0]) < 40 * 3 * rtol * exact
-    # measured 0.1 to 2 floors
-    assert abs(run.final[1] - exact) < 10 * 3 * rtol * exact
+    # measured 0.1 to 0.2 of 3 rtol
+    assert abs(run.final[1] - exact) < 3 * rtol * exact
 
 
 def test_sliding_where_the_state_rests_at_zero_never_stalls():
-    # no size of the state to compare with: 1e-3 of the way between saves bounds the steps (measured 31000 and
-    # 54000 steps; unbounded, a tolerance of 1e-7 would ask for 10^8)
+    # no size of the state to compare with: 1e-3 of the way between saves bounds the steps (measured 27512
+    # evaluations; atol = 1e-7 alone would ask for some 10^7 steps)
     flow = solvers.FunctionFlow(lambda t, x: np.sin(t) - np.sign(x), smooth=False)
     run = solvers.integrate(flow, np.zeros(2), 3.0, method=solvers.BogackiShampine(rtol=1e-3), save=7)
     assert run.stats["kink_steps"] > 10
@@ -295,13 +295,13 @@ def test_sliding_where_the_state_rests_at_zero_never_stalls():
     assert np.max(np.abs(run.final)) < 5e-3
 
 
-def test_a_controller_that_rests_on_a_jump_is_shaken_off():
-    # a tiny first step grows without a rejection to the size where the error, proportional to h, is just allowed
+def test_a_tiny_first_step_onto_a_jump_does_not_stall():
+    # it grows to the size where the error, proportional to h, is just allowed, and must not rest there
     flow = solvers.FunctionFlow(sliding, smooth=False)
     method = solvers.BogackiShampine(rtol=1e-4, atol=1e-9, first_step=1e-9)
     run = solvers.integrate(flow, np.array([0.0, 1.0]), 1.0, method=method)
-    # measured 3300; at rest on the jump it would take 10^5
-    assert run.stats["evaluations"] < 20_000
+    # measured 2728
+    assert run.stats["evaluations"] < 10_000
 
 
 def test_a_crossed_kink_costs_little_and_is_accurate():
@@ -318,7 +318,7 @@ def test_the_kink_rule_accepts_no_blow_up():
     with pytest.raises(DivergenceError) as caught:
         solvers.integrate(flow, np.array([1.0]), 2.0)
     run = caught.value.run
-    # the solution 1/(1 - t) ends at t = 1; rtol = 1e-4 moves that by about 1e-4
+    # the solution 1/(1 - t) ends at t = 1; rtol = 1e-4 moves that (measured by 6e-5)
     assert run.status is solvers.Status.step_too_small
     assert abs(run.t[-1] - 1.0) < 1e-3
     assert np.isfinite(run.final).all()
@@ -328,7 +328,7 @@ def test_the_kink_rule_accepts_no_step_beyond_the_stability_limit():
     # x' = -1e4 (x - sign(x)): stiff and kinked at once; an accepted unstable step would leave |x| near 1
     flow = solvers.FunctionFlow(lambda x: -1e4 * (x - np.sign(x)), smooth=False)
     run = solvers.integrate(flow, np.array([3.0, -0.2]), 0.5, keep="all")
-    # after the first save the transient is over; measured 4e-5 (rtol = 1e-4)
+    # after the first save the transient is over; measured 1.3e-4 (rtol = 1e-4)
     assert np.max(np.abs(np.abs(np.array(run.states[1:])) - 1.0)) < 2e-3
 
 
