@@ -334,4 +334,4 @@ def _compilation() -> Iterator[Callable[[], float]]:
 
     with event.install_timer("numba:compile", lambda seconds: total.append(seconds)):
         total: list[float] = []
-        yield lambda: sum(total)
+        yield lambda: sum(total, 0.0)
