@@ -19,6 +19,7 @@ import solvers
 from meanfield import cli, plotting
 from meanfield._cli import run_config
 from meanfield._experiment import build, settings
+from meanfield._experiment import summary as results_of_runs
 from solvers import _files
 from solvers.observe import CHECKPOINT_KIND, CHECKPOINT_VERSION
 
@@ -482,12 +483,12 @@ def test_a_full_disk_costs_nothing(
 # -- killed and resumed -------------------------------------------------------------------------------------------
 
 
-def start(*words: str) -> subprocess.Popen[str]:
+def start(*words: str, errors: int = subprocess.PIPE) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "meanfield", "run", *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=errors,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
@@ -548,6 +549,50 @@ def test_interrupted_and_resumed_ends_in_the_same_bits(here: Path, name: str, me
     assert resumed.returncode == 0 and errors == "", errors
     assert f"{steps} steps" in output
     same_bits("out", "alone")
+
+
+def test_interrupted_after_the_last_step(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while the certificate is computed costs nothing but the certificate."""
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(results_of_runs, "certify", interrupted)
+        assert run("config.toml") == 130
+    captured = capsys.readouterr()
+    assert len(captured.err.splitlines()) == 1 and "--resume" in captured.err
+    assert list(contents()) == ["checkpoint.npz"]
+    assert run("config.toml", "--resume") == 0 and summary()["status"] == "reached_end"
+
+
+def test_progress_on_a_terminal(here: Path) -> None:
+    """A bar with the objective, its gap and the time left; the summary goes to stdout."""
+    pty = pytest.importorskip("pty")
+    master, slave = pty.openpty()
+    try:
+        import fcntl
+        import struct
+        import termios
+
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        process = start("config.toml", "--set", "integrate.certificate=saves", "--no-plot", errors=slave)
+        output, _ = process.communicate(timeout=120)
+        os.close(slave)
+        slave = -1
+        shown = os.read(master, 65536).decode()
+    finally:
+        for end in (master, slave):
+            if end >= 0:
+                os.close(end)
+    assert process.returncode == 0
+    last = shown.replace("\n", "\r").rstrip("\r").split("\r")[-1]
+    found = summary()
+    assert last.startswith("t = 2/2 ") and "100%" in last and " < 00:00]" in last
+    assert f"objective {found['objective']['end']:.5g}, gap {found['certificate']['gap']:.5g}" in last
+    assert "status" in output
 
 
 # -- examples -----------------------------------------------------------------------------------------------------

@@ -71,7 +71,17 @@ def main(options: argparse.Namespace) -> int:
     results = folder.open_results(out, options.resume)
     if results.aside is not None:
         print(f"moved earlier results to {results.aside}", file=sys.stderr)
-    return _train(experiment, results, checkpoint, tables, [] if options.no_plot else output.formats)
+    try:
+        return _train(experiment, results, checkpoint, tables, () if options.no_plot else output.formats)
+    except KeyboardInterrupt as reason:
+        if not checkpoint.path.exists():
+            raise
+        what = str(reason) or "interrupted"
+        print(
+            f"meanfield: {what}; {checkpoint.path} is kept: the same command with --resume goes on from it",
+            file=sys.stderr,
+        )
+        return 130
 
 
 def _train(experiment: Any, results: Any, checkpoint: Any, tables: dict[str, Any], formats: Any) -> int:
@@ -89,11 +99,7 @@ def _train(experiment: Any, results: Any, checkpoint: Any, tables: dict[str, Any
             **experiment.options,
         )
     if run.status is solvers.Status.interrupted:
-        print(
-            f"meanfield: {run.message}; {checkpoint.path} holds all of it: the same command with --resume goes on",
-            file=sys.stderr,
-        )
-        return 130
+        raise KeyboardInterrupt(run.message)
     certificate = summary.certify(experiment, run)
     found = summary.summarize(experiment, run, certificate, tables)
     run = dataclasses.replace(run, provenance={**run.provenance, "file": tables})
