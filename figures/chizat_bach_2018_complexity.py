@@ -11,11 +11,11 @@ problem, least squares for the networks. ReLU: Gaussian inputs, population risk 
 form, so that neither curve has sampling error. Sigmoid: SGD on fresh samples with two decreasing steps, risks
 on one large test set; the weights of the fixed particles (drawn on the sphere of the teacher's inner weights,
 to their advantage) are fitted to a large fresh sample. Both teachers have as many neurons of either sign: a
-large mean of f_* makes the problem stiff (steps four times shorter for ReLU) and drowns the excess. Last panel:
-the ReLU problem from several starts at one number of particles.
+large mean of f_* makes the problem stiff (with fair random signs the ReLU descent with step 0.1 only oscillated
+in one draw of two). Last panel: the ReLU problem from several starts at one number of particles.
 
-Quick preset: about 40 s (a smaller sigmoid network). Paper preset: dimension 100 and 20 neurons throughout,
-more draws.
+Quick preset: about 55 s of CPU (a smaller sigmoid network: 10 neurons, d = 40). Paper preset: dimension 100 and
+20 neurons throughout, more draws, longer runs; not yet run, hence no time.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ neurons at no cost in total variation), so distances are taken between lines.
 Trajectories are shown for the first draw in which the smallest width fails and the others succeed; the last
 column has all draws.
 
-Quick preset: about 25 s. Paper preset: more draws of the truth and longer runs.
+Quick preset: about 25 s. Paper preset: more draws of the truth and longer runs; not yet run, hence no time.
 """
 
 from __future__ import annotations
