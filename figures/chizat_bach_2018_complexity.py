@@ -247,8 +247,8 @@ def draw(arrays: dict[str, Any]) -> Any:
         for ax, (name, title) in zip(axes, titles.items(), strict=False):
             widths = arrays[f"{name}_widths"]
             for kind, label, colour in (
-                ("fixed", "convex, fixed random particles", mf.plotting.COLOURS[0]),
-                ("moving", "particle descent", mf.plotting.COLOURS[1]),
+                ("fixed", "fixed, convex", mf.plotting.COLOURS[0]),
+                ("moving", "moving", mf.plotting.COLOURS[1]),
             ):
                 # Below 1e-12 of the start nothing but rounding is left, on the certified F* as well.
                 values = np.maximum(arrays[f"{name}_{kind}"], 1e-12)
