@@ -93,7 +93,7 @@ def _train(experiment: Any, results: Any, checkpoint: Any, tables: dict[str, Any
         run: Any = solvers.integrate(
             experiment.flow,
             experiment.start,
-            observers=[solvers.Progress(), checkpoint],
+            observers=[_GoingOn(), solvers.Progress(), checkpoint],
             resume=results.resume or None,
             on_divergence="record",
             **experiment.options,
@@ -120,6 +120,17 @@ def _train(experiment: Any, results: Any, checkpoint: Any, tables: dict[str, Any
         print(f"meanfield: {run.message}. {run.advice}", file=sys.stderr)
         return 1
     return 0
+
+
+class _GoingOn:
+    """Says where a resumed run goes on."""
+
+    def begin(self, view: Any) -> None:
+        if view.k:
+            print(f"going on from t = {view.t:.6g}, step {view.k}", file=sys.stderr)
+
+    def observe(self, view: Any) -> None:
+        return None
 
 
 @contextmanager

@@ -136,7 +136,7 @@ def _margins(experiment: Experiment, run: Any) -> Any:
     found = []
     for name, X, y, colour in _parts(experiment):
         labels = loss.check_labels(y, len(y))
-        found.append((name, margins(experiment.network.predict(run.final, X), labels), colour))
+        found.append((name, margins(experiment.network.predict(run.final, X), labels, loss.kind), colour))
     everything = np.concatenate([values for _, values, _ in found])
     edges = np.histogram_bin_edges(everything, bins=30)
     with plotting.style():

@@ -78,7 +78,7 @@ def scores(experiment: Experiment, run: Any, X: Array, y: Any) -> dict[str, floa
     f = experiment.network.predict(run.final, X)
     found = {"loss": float(loss.value(f, labels))}
     if loss.kind in LABELLED:
-        found["accuracy"] = float(np.mean(margins(f, labels) > 0))
+        found["accuracy"] = float(np.mean(margins(f, labels, loss.kind) > 0))
         return found
     spread = np.sum((y - y.mean(axis=0)) ** 2)
     found["r2"] = float(1.0 - np.sum((f - y) ** 2) / spread) if spread > 0 else float("nan")
@@ -87,17 +87,16 @@ def scores(experiment: Experiment, run: Any, X: Array, y: Any) -> dict[str, floa
     return found
 
 
-def margins(f: Array, labels: Any) -> Array:
-    """``y f`` for labels +-1; the lead of the right class over the best other one for classes. Right if positive."""
-    labels = np.asarray(labels)
-    if f.ndim == 2 and (labels.ndim == 1 or labels.shape[1] == f.shape[1]) and labels.dtype.kind in "iuf":
-        right = labels if labels.ndim == 1 else labels.argmax(axis=1)
-        if labels.ndim == 1 or (labels >= 0).all():
-            rows = np.arange(len(f))
-            others = f.copy()
-            others[rows, right.astype(int)] = -np.inf
-            return np.asarray(f[rows, right.astype(int)] - others.max(axis=1))
-    return np.asarray(labels * f).ravel()
+def margins(f: Array, labels: Any, kind: str) -> Array:
+    """``y f`` for labels +-1; for classes, the lead of the right one over the best other: right if positive."""
+    if kind != "cross_entropy":
+        return np.asarray(labels * f).ravel()
+    right = (
+        labels if labels.ndim == 1 else labels.argmax(axis=1)
+    )  # rows of probabilities: the likeliest class
+    rows, others = np.arange(len(f)), f.copy()
+    others[rows, right] = -np.inf
+    return np.asarray(f[rows, right] - others.max(axis=1))
 
 
 def _certificate(certificate: Any, data: Dataset) -> dict[str, Any]:
