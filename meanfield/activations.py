@@ -1,9 +1,10 @@
 """Activations: NamedTuples with plain methods ``value(z)`` and ``slope(z)``, compiled where they are used.
 
 To add one, write a class like these (here or in a script of your own): at least one field, scalar in, scalar
-out, branches allowed. Optional constants tell the library more:
+out, branches allowed. Optional methods and constants tell the library more:
 
 - ``degree``: sigma(c z) = c^degree sigma(z) for c > 0; None if not homogeneous;
+- ``slope_from_value(s)``: sigma'(z) from s = sigma(z), where that is cheaper;
 - ``smooth``: False if the slope jumps (then the flow's velocity does too, on finite data);
 - ``bounds``: a `Bounds`, the constants that proofs ask for, tested against the function.
 """
@@ -109,6 +110,9 @@ class Tanh(NamedTuple):
         t = tanh(self.gain * z)
         return self.gain * (1.0 - t * t)
 
+    def slope_from_value(self, s: float) -> float:
+        return self.gain * (1.0 - s * s)
+
 
 class Sigmoid(NamedTuple):
     """``1 / (1 + exp(-gain * z))``."""
@@ -133,6 +137,9 @@ class Sigmoid(NamedTuple):
 
     def slope(self, z: float) -> float:
         s = sigmoid(-abs(self.gain * z))
+        return self.gain * s * (1.0 - s)
+
+    def slope_from_value(self, s: float) -> float:
         return self.gain * s * (1.0 - s)
 
 

@@ -56,6 +56,8 @@ def check_activation(activation: Any) -> bool:
     identity = key(activation)
     if identity not in _accepted:
         _check_slope(activation)
+        if hasattr(activation, "slope_from_value"):
+            _check_slope_from_value(activation)
         _accepted[identity] = _compiles(activation)
     return _accepted[identity]
 
@@ -89,6 +91,19 @@ def _check_slope(activation: Any) -> None:
             raise PluginError(
                 f"{name(activation)}.slope is not the derivative of value: at z = {z:.4g} slope gives {slope:.6g}, "
                 f"finite differences of value give {difference:.6g}"
+            )
+
+
+def _check_slope_from_value(activation: Any) -> None:
+    """The shortcut, where there is one, against the slope itself."""
+    for z in POINTS:
+        slope = _evaluate(activation, "slope", float(z))
+        shortcut = _evaluate(activation, "slope_from_value", _evaluate(activation, "value", float(z)))
+        # Saturated values keep the slope to their own rounding only.
+        if abs(slope - shortcut) > 1e-9 * (1.0 + abs(slope)):
+            raise PluginError(
+                f"{name(activation)}.slope_from_value is not the slope: at z = {z:.4g} it gives {shortcut:.6g}, "
+                f"slope gives {slope:.6g}"
             )
 
 

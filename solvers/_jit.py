@@ -114,24 +114,28 @@ def is_ours(plugin_type: type) -> bool:
     return plugin_type.__module__.split(".", 1)[0] in PACKAGES
 
 
-METHODS = ("value", "slope")
+METHODS = ("value", "slope", "slope_from_value")
+INLINED = {"error_model": "numpy", "forceinline": True, "fastmath": {"contract", "nsz"}}
 
 
 def _expose(name: str) -> None:
     """Let compiled code call ``plugin.name(z)`` on any NamedTuple whose class has that method."""
 
     def implementation(self: Any, z: Any) -> Any:
-        method = getattr(getattr(self, "instance_class", None), name, None)
-        return method
+        return getattr(getattr(self, "instance_class", None), name, None)
 
     for numba_type in (types.NamedTuple, types.NamedUniTuple):
-        overload_method(
-            numba_type,
-            name,
-            strict=False,
-            jit_options={"error_model": "numpy", "forceinline": True, "fastmath": {"contract", "nsz"}},
-        )(implementation)
+        overload_method(numba_type, name, strict=False, jit_options=INLINED)(implementation)
+
+
+def _slope_at(self: Any, z: Any, s: Any) -> Any:
+    """``plugin.slope_at(z, s)`` with s = sigma(z): from s where the plug-in knows how, which saves a tanh."""
+    if hasattr(getattr(self, "instance_class", None), "slope_from_value"):
+        return lambda self, z, s: self.slope_from_value(s)
+    return lambda self, z, s: self.slope(z)
 
 
 for _name in METHODS:
     _expose(_name)
+for _type in (types.NamedTuple, types.NamedUniTuple):
+    overload_method(_type, "slope_at", strict=False, jit_options=INLINED)(_slope_at)

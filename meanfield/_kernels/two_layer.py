@@ -80,7 +80,7 @@ def pullback(activation, positions, XT, q, outer, bias, fixed, values, gradient)
             # Value and slope in one loop: what they share (a tanh, an exponential) is computed once.
             for i in range(n):
                 s[i] = activation.value(z[i])
-                slope[i] = activation.slope(z[i])
+                slope[i] = activation.slope_at(z[i], s[i])
             total = 0.0
             for o in range(outputs):
                 a = theta[o] if outer > 0 else fixed

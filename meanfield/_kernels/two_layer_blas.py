@@ -76,7 +76,7 @@ def pullback(activation, positions, X, XT, q, outer, bias, fixed, values, gradie
             # Value and slope in one loop: what they share (a tanh, an exponential) is computed once.
             for i in range(n):
                 s[i] = activation.value(z[j, i] + shift)
-                slope[i] = activation.slope(z[j, i] + shift)
+                slope[i] = activation.slope_at(z[j, i] + shift, s[i])
             total = 0.0
             for o in range(outputs):
                 a = theta[o] if outer > 0 else fixed

@@ -33,6 +33,19 @@ class WrongSlope(NamedTuple):
         return 1.0 - math.tanh(self.gain * z)
 
 
+class WrongShortcut(NamedTuple):
+    gain: float = 1.0
+
+    def value(self, z: float) -> float:
+        return math.tanh(self.gain * z)
+
+    def slope(self, z: float) -> float:
+        return self.gain * (1.0 - math.tanh(self.gain * z) ** 2)
+
+    def slope_from_value(self, s: float) -> float:
+        return 1.0 - s
+
+
 class ReturnsArray(NamedTuple):
     gain: float = 1.0
 
@@ -87,6 +100,7 @@ def test_a_users_activation_trains_as_a_built_in_does() -> None:
     ("activation", "words"),
     [
         (WrongSlope(), "not the derivative"),
+        (WrongShortcut(), "slope_from_value"),
         (ReturnsArray(), "one number"),
         (GivesNaN(), "nan"),
         (NoFields(), "no fields"),
