@@ -71,7 +71,9 @@ def ascent_minimum(
         raise InputError("function has no finite value at any of the starts")
     chosen = _apart(x, value, kept)
     best_value, best = float(value[chosen[0]]), x[chosen[0]].copy()
-    x, value = _descend(counted, x[chosen], value[chosen], gradient[chosen], low, high, iterations)
+    # A function that is unbounded below sends its rows to infinity; that is an answer, not an accident.
+    with np.errstate(over="ignore", invalid="ignore"):
+        x, value = _descend(counted, x[chosen], value[chosen], gradient[chosen], low, high, iterations)
     order = np.argsort(value, kind="stable")
     if value[order[0]] < best_value:
         best_value, best = float(value[order[0]]), x[order[0]].copy()

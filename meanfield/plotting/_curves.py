@@ -238,9 +238,9 @@ def slope(
             if constant is None:
                 # Beside the data, not on them: the eye compares parallels.
                 height = 1.6 * float(np.exp(np.mean(np.log(means)) - expected * np.mean(np.log(x))))
-                text = f"theory: slope ${expected:g}$"
+                text = f"theory: slope ${expected:.3g}$"
             else:
-                height, text = float(constant), rf"theory: {_brief(constant)} $x^{{{expected:g}}}$"
+                height, text = float(constant), rf"theory: {_brief(constant)} $x^{{{expected:.3g}}}$"
             ax.plot(ends, height * ends**expected, color=NEUTRAL, lw=1.1, ls=(0, (4, 2)), label=text)
         ax.set_xscale("log")
         ax.set_yscale("log")
