@@ -43,10 +43,12 @@ def source_digest() -> str:
 
 
 class _Kernel:
-    """A function compiled on first use, up to four times: parallel or serial, cached on disk or not.
+    """A function compiled on first use: parallel or serial; cached on disk, or once for each class of a user.
 
     Which twin runs is decided by the caller from sizes alone, never from the number of threads, so that
-    results do not depend on it.
+    results do not depend on it. Numba looks compiled code up by the *name* of a NamedTuple's class and its
+    fields: a class that a notebook defines again under its old name would get the old code, hence a twin for
+    each class.
     """
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
@@ -54,10 +56,12 @@ class _Kernel:
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
         self._options = options
-        self._twins: dict[tuple[bool, bool], Any] = {}
+        self._twins: dict[tuple[bool, type | None], Any] = {}
 
-    def _twin(self, parallel: bool, cached: bool) -> Any:
-        if (parallel, cached) not in self._twins:
+    def _twin(self, parallel: bool, owner: type | None) -> Any:
+        """The dispatcher for plug-ins of the project (`owner` None, on disk) or for one class of a user."""
+        if (parallel, owner) not in self._twins:
+            cached = owner is None
             function = self.function
             twin = FunctionType(
                 function.__code__, function.__globals__, function.__name__, function.__defaults__
@@ -68,11 +72,12 @@ class _Kernel:
             dispatcher = numba.njit(cache=cached, parallel=parallel, **self._options)(twin)
             if cached:
                 _stamp(dispatcher)
-            self._twins[parallel, cached] = dispatcher
-        return self._twins[parallel, cached]
+            self._twins[parallel, owner] = dispatcher
+        return self._twins[parallel, owner]
 
     def __call__(self, plugin: Any, *args: Any, parallel: bool = False) -> Any:
-        return self._twin(parallel, is_ours(type(plugin)))(plugin, *args)
+        owner = type(plugin)
+        return self._twin(parallel, None if is_ours(owner) else owner)(plugin, *args)
 
 
 def kernel(*, fast: bool = True) -> Callable[[Callable[..., Any]], _Kernel]:

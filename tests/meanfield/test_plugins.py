@@ -138,6 +138,28 @@ def test_classes_that_compare_equal_are_told_apart() -> None:
     assert len({round(float(v), 12) for v in values.values()}) == 4
 
 
+def test_a_class_defined_again_under_its_old_name_runs_its_new_code() -> None:
+    """As when the cell of a notebook is edited and run again: Numba knows a NamedTuple's class by its name."""
+
+    def define(factor: float) -> Any:
+        class Again(NamedTuple):
+            gain: float = 1.0
+
+            def value(self, z: float) -> float:
+                return factor * self.gain * z * z
+
+            def slope(self, z: float) -> float:
+                return 2.0 * factor * self.gain * z
+
+        return Again()
+
+    X = np.array([[0.5], [2.0]])
+    mu = mf.ParticleMeasure.from_arrays(a=[1.0], w=[[1.0]])
+    for factor in (1.0, 2.0, 3.0):
+        prediction = mf.TwoLayer(define(factor), d=1, bias=False).predict(mu, X)
+        assert np.allclose(prediction, [0.25 * factor, 4.0 * factor], rtol=1e-15)
+
+
 class UserSpikes:
     """A user's own deconvolution on the torus, dimension 1, frequencies up to 3."""
 
