@@ -1,7 +1,8 @@
 """Certificates of optimality: how far F(mu) is from its infimum, by convex duality.
 
 For any q in R^n,  ``inf F >= -R*(q) - <q, scale c> + inf_mu int [scale <q, Phi> + V] dmu``  (c is the centre).
-We take q = s R'(f_mu) with the largest s in [0, 1] that keeps the last term finite, and report
+We take q = s R'(f_mu) with the largest s in [0, 1] that keeps the last term finite, or q = 0 if that bound is
+better, and report
 
     gap = F(mu) + R*(q) + <q, scale c> - inf_mu int [scale <q, Phi> + V] dmu  >=  F(mu) - inf F.
 
@@ -13,7 +14,7 @@ be too small.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ import numpy as np
 from meanfield._suprema import ascent_minimum, sphere_extremes, torus_minimum
 from meanfield.networks import Spikes, TwoLayer
 from meanfield.regularizers import NoRegularizer, PathNorm, Ridge, TotalVariation
+from solvers import _check
 from solvers._rng import generator
 from solvers.errors import InputError
 from solvers.protocols import Array
@@ -102,9 +104,11 @@ def certify(objective: Any, measure: Any, *, rng: Any = 0, starts: Any = None) -
     """
     problem = _Problem(objective, measure, rng, starts)
     regularizer, network = objective.regularizer, objective.network
-    strength = float(getattr(regularizer, "strength", 0.0))
+    if not problem.ours:
+        return problem.fixed_mass()
+    strength = float(regularizer.strength)
+    trained_outer = isinstance(network, TwoLayer) and network.a is None
     if isinstance(regularizer, NoRegularizer) or strength == 0:
-        trained_outer = getattr(network, "a", None) is None and isinstance(network, TwoLayer)
         # A trained outer weight, or a free mass, lets f take any value: only q = 0 gives a finite bound.
         free = trained_outer or isinstance(regularizer, TotalVariation) or isinstance(network, Spikes)
         return problem.with_free_outputs() if free else problem.fixed_mass()
@@ -113,11 +117,16 @@ def certify(objective: Any, measure: Any, *, rng: Any = 0, starts: Any = None) -
         if violation is not None:
             return problem.scaled(violation, strength)
         return problem.with_free_outputs()
-    if isinstance(regularizer, (Ridge, PathNorm)) and getattr(network, "homogeneity", None) == 2:
-        violation = _homogeneous_violation(problem)
-        # Ridge at a fixed outer weight (or one block of weights) has V = strength/2 on the unit sphere.
-        one_block = isinstance(regularizer, Ridge) and getattr(network, "layout", {}).get("a") is None
-        return problem.scaled(violation, strength / 2 if one_block else strength)
+    # Masses are free where Phi and V are homogeneous of the same degree: a mass can be moved into theta.
+    degree = getattr(network, "homogeneity", None)
+    if degree == 2 and (isinstance(regularizer, Ridge) or trained_outer):
+        # On the unit sphere of theta V is strength/2; (|a|^2 + |u|^2)/2 >= |a| |u| makes it strength for (a, u).
+        return problem.scaled(_homogeneous_violation(problem), strength if trained_outer else strength / 2)
+    if degree == 1 and isinstance(regularizer, PathNorm) and _piecewise_linear(network) is not None:
+        violation = _on_sphere(
+            problem, network, problem.scale * problem.slope * network.a, absolute=problem.signed
+        )
+        return problem.scaled(violation, strength * abs(network.a))
     return problem.fixed_mass()
 
 
@@ -142,7 +151,13 @@ class _Problem:
                 f"the objective is {self.value} at this measure; a diverged run has no certificate"
             )
         self.signed = measure.signs is not None
-        self.extra = None if starts is None else np.atleast_2d(np.asarray(starts, dtype=np.float64))
+        # Of a user's regularizer nothing is known, not even that V >= 0.
+        self.ours = isinstance(self.regularizer, (NoRegularizer, Ridge, PathNorm, TotalVariation))
+        self.extra = None
+        if starts is not None:
+            self.extra = np.atleast_2d(_check.array(starts, "starts", ndim=(1, 2)))
+            if self.extra.shape[1] != measure.dim:
+                raise InputError(f"starts must have shape (k, {measure.dim}), but their shape is {np.shape(starts)}")
 
     def dual(self, s: float) -> float:
         """``-R*(s R'(f)) - s <R'(f), scale c>``."""
@@ -151,6 +166,10 @@ class _Problem:
         centre = self.objective._centre
         shift = 0.0 if isinstance(centre, float) else self.scale * float(np.sum(q * centre))
         return -float(conjugate) - shift
+
+    def _penalty(self, theta: Array) -> tuple[Array, Array]:
+        """V and its gradient."""
+        return np.asarray(self.regularizer.value(theta)), np.asarray(self.regularizer.gradient(theta))
 
     def report(self, lower: float, extreme: _Extreme | None, threshold: float, how: str) -> Certificate:
         gap = self.value - lower if np.isfinite(lower) else np.inf
@@ -173,8 +192,12 @@ class _Problem:
     def scaled(self, extreme: _Extreme, threshold: float) -> Certificate:
         """Masses are free and V is proportional to mass: q is scaled until no neuron violates."""
         s = 1.0 if extreme.bound <= threshold else threshold / extreme.bound
-        how = f"dual certificate scaled by {s:.9g}"
-        return self.report(self.dual(s), extreme, threshold, how)
+        lower, free = self.dual(s), self.dual(0.0)
+        if free > lower:
+            # Far from the optimum; q = 0 violates nothing, wherever the worst neuron is.
+            certain = replace(extreme, exact=True)
+            return self.report(free, certain, threshold, "no penalty used: gap = F - inf R (q = 0)")
+        return self.report(lower, extreme, threshold, f"dual certificate scaled by {s:.9g}")
 
     def fixed_mass(self) -> Certificate:
         """The mass is fixed: the Frank-Wolfe gap ``int F' dmu - mass inf F'``, or F - inf R if that is smaller."""
@@ -182,7 +205,12 @@ class _Problem:
         extreme, infimum = _infimum(self)
         lower = self.dual(1.0) + mass * infimum
         free = self.dual(0.0)
-        if free > lower:
+        if not self.ours:
+            floor = ascent_minimum(self._penalty, _starts(self, self._penalty))
+            free += mass * floor.lowest
+            if free > lower:
+                return self.report(free, extreme, 0.0, "gap = F - inf R - mass * inf V (q = 0)")
+        elif free > lower:
             return self.report(free, None, 0.0, "no penalty used: gap = F - inf R (q = 0)")
         return self.report(lower, extreme, 0.0, "Frank-Wolfe gap at fixed mass")
 
@@ -201,7 +229,8 @@ def _mass_violation(problem: _Problem) -> _Extreme | None:
         # A homogeneous neuron of unbounded norm has unbounded violation: the certificate is for the sphere.
         if np.abs(norms - 1).max() > 1e-6:
             return None
-        return _on_sphere(problem, network, slope * network.a, absolute=problem.signed)
+        found = _on_sphere(problem, network, slope * network.a, absolute=problem.signed)
+        return replace(found, how=f"over neurons of norm 1, {found.how}")
     return _searched(problem, slope, sphere=type(problem.objective.space).__name__ == "Sphere")
 
 
@@ -289,10 +318,13 @@ def _quadratic(problem: _Problem, network: TwoLayer, slope: Array) -> _Extreme:
 # -- searches -----------------------------------------------------------------------------------------------------
 
 
-def _starts(problem: _Problem, count: int = 256) -> Array:
-    """Neurons of the measure (the heaviest), random ones of the same spread, and the user's."""
+def _starts(
+    problem: _Problem, function: Callable[[Array], tuple[Array, Array]], count: int = 256
+) -> Array:
+    """Neurons of the measure (those where the function is lowest), random ones of the same spread, the user's."""
     measure = problem.measure
-    order = np.argsort(-measure.weights, kind="stable")[:count]
+    with np.errstate(over="ignore", invalid="ignore"):
+        order = np.argsort(function(measure.positions)[0], kind="stable")[:count]
     space = problem.objective.space
     kinds = {"Torus": "uniform", "Sphere": "uniform"}
     if type(space).__name__ in kinds:
@@ -327,11 +359,11 @@ def _searched(problem: _Problem, slope: Array, sphere: bool) -> _Extreme:
 
         return evaluate
 
-    low = ascent_minimum(on_sphere(1.0), _starts(problem))
+    low = ascent_minimum(on_sphere(1.0), _starts(problem, on_sphere(1.0)))
     attained, worst = -low.lowest, low.argmin
     # With a trained outer weight its sign already serves both sides.
     if problem.signed and not homogeneous_outer:
-        high = ascent_minimum(on_sphere(-1.0), _starts(problem))
+        high = ascent_minimum(on_sphere(-1.0), _starts(problem, on_sphere(-1.0)))
         if -high.lowest > attained:
             attained, worst = -high.lowest, high.argmin
     if sphere:
@@ -366,9 +398,9 @@ def _infimum(problem: _Problem) -> tuple[_Extreme, float]:
 
         return evaluate
 
-    low = ascent_minimum(first_variation(1.0), _starts(problem))
+    low = ascent_minimum(first_variation(1.0), _starts(problem, first_variation(1.0)))
     if problem.signed:
-        high = ascent_minimum(first_variation(-1.0), _starts(problem))
+        high = ascent_minimum(first_variation(-1.0), _starts(problem, first_variation(-1.0)))
         low = high if high.lowest < low.lowest else low
     lowest = low.lowest
     return _Extreme(-lowest, -lowest, low.argmin, False, low.how), lowest
