@@ -14,8 +14,8 @@ to their advantage) are fitted to a large fresh sample. Both teachers have as ma
 large mean of f_* makes the problem stiff (with fair random signs the ReLU descent with step 0.1 only oscillated
 in one draw of two). Last panel: the ReLU problem from several starts at one number of particles.
 
-Quick preset: about 55 s of CPU (a smaller sigmoid network: 10 neurons, d = 40). Paper preset: dimension 100 and
-20 neurons throughout, more draws, longer runs; not yet run, hence no time.
+Quick preset: about 15 s of CPU (fewer widths, shorter runs, a smaller sigmoid network: 10 neurons, d = 40).
+Paper preset: dimension 100 and 20 neurons throughout, more draws, longer runs; not yet run, hence no time.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ class Config:
     frequencies: int = 7
     separation: float = 0.8
     penalty: float = 0.2
-    deconvolution_widths: tuple[int, ...] = (2, 4, 5, 6, 8, 10, 20, 50)
-    deconvolution_time: float = 120.0
+    deconvolution_widths: tuple[int, ...] = (2, 4, 6, 10, 20)
+    deconvolution_time: float = 60.0
     deconvolution_draws: int = 6
     d: int = 100
     neurons: int = 20
-    relu_widths: tuple[int, ...] = (5, 10, 20, 25, 40, 80)
+    relu_widths: tuple[int, ...] = (10, 30, 60)
     relu_step: float = 0.1
-    relu_time: float = 800.0
+    relu_time: float = 500.0
     draws: int = 2
     sigmoid_d: int = 40
     sigmoid_neurons: int = 10
-    sigmoid_widths: tuple[int, ...] = (4, 10, 15, 30)
+    sigmoid_widths: tuple[int, ...] = (4, 10, 15)
     sigmoid_norm: float = 4.0  # length of the teacher's inner weights
     sigmoid_steps: tuple[float, ...] = (1.0, 0.3)  # of SGD, one after the other
-    sigmoid_iterations: int = 3000  # with each step
+    sigmoid_iterations: int = 1000  # with each step
     batch: int = 100
     samples: int = 4000  # of the test set; twice as many for least squares
     start_width: int = 30  # of the comparison of starts
@@ -318,8 +318,8 @@ def claims(arrays: dict[str, Any]) -> list[Claim]:
             at("deconvolution", "fixed", 2.0), 0.1, source=paper,
         ),
         Claim.below(
-            "ReLU, d = 100: particle descent falls to numerical zero just above m0 (m = 1.25 m0, worst draw)",
-            at("relu", "moving", 1.25, np.max), 1e-3, source=paper,
+            "ReLU, d = 100: particle descent falls to numerical zero just above m0 (m = 1.5 m0, worst draw)",
+            at("relu", "moving", 1.5, np.max), 1e-3, source=paper,
         ),
         Claim.above(
             "ReLU, d = 100: below m0 it does not (m = m0/2, best draw)",
@@ -330,8 +330,8 @@ def claims(arrays: dict[str, Any]) -> list[Claim]:
             "keeps this share of its excess (median)", np.median(widest), 0.3, source=paper,
         ),
         Claim.above(
-            "ReLU, d = 100: at m = 1.25 m0 fixed particles leave this many times the excess of moving ones",
-            at("relu", "fixed", 1.25, np.min) / at("relu", "moving", 1.25, np.max), 1e3, source=paper,
+            "ReLU, d = 100: at m = 1.5 m0 fixed particles leave this many times the excess of moving ones",
+            at("relu", "fixed", 1.5, np.min) / at("relu", "moving", 1.5, np.max), 1e3, source=paper,
         ),
         Claim.below(
             "Sigmoid: just above m0 (m = 1.5 m0) particle descent by SGD of this length comes down to this "

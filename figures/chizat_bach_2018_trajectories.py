@@ -16,7 +16,7 @@ neurons at no cost in total variation), so distances are taken between lines.
 Trajectories are shown for the first draw in which the smallest width fails and the others succeed; the last
 column has all draws.
 
-Quick preset: about 25 s. Paper preset: more draws of the truth and longer runs; not yet run, hence no time.
+Quick preset: about 15 s. Paper preset: more draws of the truth and longer runs; not yet run, hence no time.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Config:
     relu_penalty: float = 0.002
     relu_widths: tuple[int, ...] = (5, 10, 100)
     relu_step: float = 0.2
-    relu_time: float = 1500.0
+    relu_time: float = 700.0
     radius: float = 0.3  # |w| at the start
     replicas: int = 6
     seed: int = 0
