@@ -157,7 +157,9 @@ class _Problem:
         if starts is not None:
             self.extra = np.atleast_2d(_check.array(starts, "starts", ndim=(1, 2)))
             if self.extra.shape[1] != measure.dim:
-                raise InputError(f"starts must have shape (k, {measure.dim}), but their shape is {np.shape(starts)}")
+                raise InputError(
+                    f"starts must have shape (k, {measure.dim}), but their shape is {np.shape(starts)}"
+                )
 
     def dual(self, s: float) -> float:
         """``-R*(s R'(f)) - s <R'(f), scale c>``."""
@@ -318,9 +320,7 @@ def _quadratic(problem: _Problem, network: TwoLayer, slope: Array) -> _Extreme:
 # -- searches -----------------------------------------------------------------------------------------------------
 
 
-def _starts(
-    problem: _Problem, function: Callable[[Array], tuple[Array, Array]], count: int = 256
-) -> Array:
+def _starts(problem: _Problem, function: Callable[[Array], tuple[Array, Array]], count: int = 256) -> Array:
     """Neurons of the measure (those where the function is lowest), random ones of the same spread, the user's."""
     measure = problem.measure
     with np.errstate(over="ignore", invalid="ignore"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from meanfield.networks.feature_map import bind, centre_of, predict, scale_of
+from meanfield.networks.feature_map import as_inputs, bind, centre_of, predict, scale_of
 from meanfield.plugins import check_feature_map, check_loss
 from meanfield.regularizers import checked
 from solvers import _check
@@ -60,10 +60,8 @@ class Objective:
         if isinstance(network, type):
             raise InputError(f"network is the class {network.__name__}; pass an instance")
         self.network = network
-        inputs = _check.array(X, "X", ndim=(1, 2))
-        self.X = network.check_inputs(inputs) if hasattr(network, "check_inputs") else inputs
-        if self.X.ndim == 1:
-            self.X = self.X[:, None]
+        # Copies: data that are changed afterwards must not change the objective behind one's back.
+        self.X = np.array(as_inputs(network, X))
         check_feature_map(network, self.X)
         self.loss = SquaredLoss() if loss is None else by_name(loss) if isinstance(loss, str) else loss
         if isinstance(self.loss, type):
@@ -74,11 +72,12 @@ class Objective:
         if np.shape(y)[:1] != (n,):
             raise InputError(f"y must have one entry per row of X ({n}), but its shape is {np.shape(y)}")
         self.y = self.loss.check_labels(y, n) if hasattr(self.loss, "check_labels") else _check.array(y, "y")
+        self.y = np.array(self.y)
         check_loss(self.loss, self.y)
         self.regularizer = checked(regularizer, network)
         self.sample_weight = None
         if sample_weight is not None:
-            self.sample_weight = _check.array(sample_weight, "sample_weight", shape=(n,))
+            self.sample_weight = _check.array(sample_weight, "sample_weight", shape=(n,)).copy()
             if (self.sample_weight < 0).any() or self.sample_weight.sum() == 0:
                 raise InputError("sample_weight must be non-negative with a positive sum")
         self._prepare()
@@ -261,14 +260,16 @@ class Objective:
             points, flags = measure.positions, measure.signs if signs is None else signs
         else:
             points, flags = _check.array(positions, "positions", ndim=(1, 2), empty=True), signs
-            if points.ndim == 1:
-                points = points.reshape(-1, self.network.dim)
-            if points.shape[1] != self.network.dim:
-                raise InputError(
-                    f"positions must have shape (k, {self.network.dim}), but their shape is {points.shape}"
-                )
+            dim = self.network.dim
+            if points.ndim == 1 and (dim == 1 or points.size == dim):
+                points = points.reshape(-1, dim)
+            if points.shape[1:] != (dim,):
+                raise InputError(f"positions must have shape (k, {dim}), but their shape is {points.shape}")
         if flags is not None:
-            flags = np.broadcast_to(np.asarray(flags, dtype=np.float64), (points.shape[0],))
+            flags = _check.array(flags, "signs", ndim=(0, 1), empty=True)
+            if flags.shape not in ((), (points.shape[0],)) or not np.isin(flags, (-1.0, 1.0)).all():
+                raise InputError(f"signs must be +1 or -1, one for each of the {points.shape[0]} positions")
+            flags = np.broadcast_to(flags, (points.shape[0],))
         return self._variation(self.residual(measure), points, flags)
 
     def _variation(self, q: Array, points: Array, signs: Array | None) -> tuple[Array, Array]:

@@ -57,6 +57,10 @@ class PathNorm(NamedTuple):
             raise InputError("PathNorm needs a network with layers a and w (a TwoLayer); use Ridge instead")
         start, stop = layout.get("a", (0, 0))
         fixed = getattr(network, "a", None)
+        if start == stop and fixed is None:
+            raise InputError(
+                f"PathNorm needs outer weights, and {type(network).__name__} has none; use Ridge instead"
+            )
         return self._replace(outer=stop - start, fixed=0.0 if fixed is None else abs(float(fixed)))
 
     def _norms(self, positions: Array) -> tuple[Array, Array]:

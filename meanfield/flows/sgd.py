@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from meanfield.flows._bound import BoundParticles, require_measure
+from meanfield.networks.feature_map import as_inputs
 from meanfield.objective import Objective
 from solvers import _check
 from solvers._rng import seed_words
@@ -109,8 +110,7 @@ class SGD:
             return self.objective
         draw = np.random.Generator(np.random.Philox(key=self.words, counter=[0, 0, 0, k]))
         if self.sampler is not None:
-            X, y = self.sampler(draw, self.batch)
-            return self.objective.on(np.ascontiguousarray(X, dtype=np.float64), np.asarray(y))
+            return self.objective.on(*self._fresh(self.sampler(draw, self.batch)))
         n = self.objective.X.shape[0]
         weight = self.objective.sample_weight
         if weight is not None:
@@ -125,6 +125,21 @@ class SGD:
             # A batch stands for all data: its sum is scaled up so that the gradient is unbiased.
             each = np.full(self.batch, (n if weight is None else float(weight.sum())) / self.batch)
         return self.objective.on(self.objective.X[chosen], self.objective.y[chosen], each)
+
+    def _fresh(self, drawn: Any) -> tuple[Array, Array]:
+        """What a sampler drew, checked: compiled kernels would read beyond arrays of other shapes."""
+        if not isinstance(drawn, (tuple, list)) or len(drawn) != 2:
+            raise InputError(f"sampler must return X, y, but it returned a {type(drawn).__name__}")
+        X, y = as_inputs(self.objective.network, drawn[0]), np.asarray(drawn[1])
+        like = self.objective.y
+        if like.ndim == 1 and y.shape == (X.shape[0], 1):
+            y = y[:, 0]
+        shape = (X.shape[0], *like.shape[1:])
+        if y.shape != shape:
+            raise InputError(
+                f"sampler must return y of shape {shape} for X of shape {X.shape}, not {y.shape}"
+            )
+        return X, y
 
 
 class _BoundSGD(BoundParticles):

@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from solvers import _check
+from solvers.errors import InputError
 from solvers.protocols import Array
 
 # Bytes of one block of features (particles x data x outputs).
@@ -72,9 +73,17 @@ def predict(network: Any, measure: Any, X: Any) -> Array:
     """``f_mu(x) = scale * (int Phi dmu - centre(x))`` for any feature map: (n,) or (n, k)."""
     if hasattr(network, "predict"):
         return np.asarray(network.predict(measure, X))
-    inputs = _check.array(X, "X", ndim=2)
+    inputs = as_inputs(network, X)
     raw = bind(network, inputs).integrate(measure.positions, measure.coefficients)
     return np.asarray(scale_of(network) * (raw - centre_of(network, inputs)))
+
+
+def as_inputs(network: Any, X: Any) -> Array:
+    """Inputs as (n, d), checked by the network where it knows how; a vector is n points of one input."""
+    inputs = _check.array(X, "X", ndim=(1, 2))
+    if hasattr(network, "check_inputs"):
+        return np.asarray(network.check_inputs(inputs))
+    return inputs[:, None] if inputs.ndim == 1 else inputs
 
 
 def scale_of(network: Any) -> float:
@@ -87,6 +96,30 @@ def centre_of(network: Any, X: Array) -> Any:
     centre = getattr(network, "centre", None)
     if centre is None:
         return 0.0
+    check_centre(centre, int(network.dim))
     if hasattr(centre, "positions"):
         return bind(network, X).integrate(centre.positions, centre.coefficients)
-    return _check.array(centre(X), "the values of centre")
+    values = _check.array(centre(X), "the values of centre", ndim=(0, 1, 2))
+    outputs, n = int(getattr(network, "outputs", 1)), X.shape[0]
+    shape = (n,) if outputs == 1 else (n, outputs)
+    if values.ndim == 0:
+        return np.full(shape, float(values))
+    if values.shape == (n, 1) and outputs == 1:
+        return np.ascontiguousarray(values[:, 0])
+    if values.shape != shape and (values.shape[0] != n or hasattr(network, "outputs")):
+        raise InputError(
+            f"centre must return shape {shape} for X of shape {X.shape}, but it returned {values.shape}"
+        )
+    return values
+
+
+def check_centre(centre: Any, dim: int) -> None:
+    """One sentence if `centre` is neither a measure of neurons of `dim` coordinates nor a function."""
+    if hasattr(centre, "positions"):
+        if centre.positions.shape[1] != dim:
+            raise InputError(
+                f"centre is a measure on R^{centre.positions.shape[1]}, but neurons of this network have {dim} "
+                "coordinates"
+            )
+    elif not callable(centre):
+        raise InputError(f"centre must be a ParticleMeasure or a function of X, not {centre!r}")

@@ -32,6 +32,7 @@ class SignedSquareReLU:
 
     smooth = False
     homogeneity = 2
+    outputs = 1
 
     def __post_init__(self) -> None:
         _check.number(self.d, "d", positive=True, integer=True)
@@ -50,6 +51,11 @@ class SignedSquareReLU:
     def space(self) -> Euclidean:
         """R^d."""
         return Euclidean(self.d)
+
+    def check_inputs(self, X: Any) -> Array:
+        """Inputs as (n, d), or one sentence; a vector is read as n points of one input when d = 1."""
+        inputs = _check.array(X, "X", ndim=(1, 2))
+        return self._inputs(inputs[:, None] if inputs.ndim == 1 else inputs)
 
     def _inputs(self, X: Any) -> Array:
         inputs = np.asarray(X, dtype=np.float64)

@@ -41,6 +41,8 @@ class Spikes:
     frequencies: int
     spectrum: Sequence[float] | None = None
 
+    outputs = 1
+
     def __post_init__(self) -> None:
         _check.number(self.dim, "dim", positive=True, integer=True)
         _check.number(self.frequencies, "frequencies", nonnegative=True, integer=True)
@@ -60,7 +62,9 @@ class Spikes:
         """All frequency codes, ((2 frequencies + 1)^dim, dim): the inputs X of deconvolution."""
         axis = np.arange(-self.frequencies, self.frequencies + 1, dtype=np.float64)
         mesh = np.meshgrid(*[axis] * self.dim, indexing="ij")
-        return np.stack(mesh, axis=-1).reshape(-1, self.dim)
+        codes = np.stack(mesh, axis=-1).reshape(-1, self.dim)
+        codes.flags.writeable = False
+        return codes
 
     @cached_property
     def _amplitude(self) -> Array:
@@ -86,6 +90,13 @@ class Spikes:
                 )
             result.append((value, derivative))
         return result
+
+    def check_inputs(self, X: Any) -> Array:
+        """Frequency codes as (n, dim), or one sentence; a vector is read as n codes when dim = 1."""
+        codes = _check.array(X, "X", ndim=(1, 2))
+        codes = codes[:, None] if codes.ndim == 1 else codes
+        self._columns(codes)
+        return codes
 
     def _columns(self, X: Any) -> list[Any]:
         codes = np.asarray(X, dtype=np.float64)

@@ -10,7 +10,7 @@ import numpy as np
 
 from meanfield import activations
 from meanfield._kernels import TwoLayerOnData
-from meanfield.networks.feature_map import FeaturesOnData, centre_of
+from meanfield.networks.feature_map import FeaturesOnData, centre_of, check_centre
 from meanfield.plugins import check_activation
 from solvers import _check
 from solvers._rng import generator
@@ -91,6 +91,8 @@ class TwoLayer:
             layout["b"] = (start + self.d, start + self.d + 1)
         put("layout", layout)
         put("mobility", self._mobility(layout))
+        if self.centre is not None:
+            check_centre(self.centre, self.dim)
 
     def _mobility(self, layout: Mapping[str, tuple[int, int]]) -> Array:
         train = (self.train,) if isinstance(self.train, str) else tuple(self.train)

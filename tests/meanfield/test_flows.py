@@ -90,6 +90,38 @@ def test_fresh_samples() -> None:
     assert solvers.integrate(sgd, START, 1.0).stats["steps"] == 10
 
 
+@pytest.mark.parametrize(
+    ("sampler", "words"),
+    [
+        # Compiled code would read beyond the end of the weights.
+        (lambda g, n: (g.standard_normal((n, 3)), g.standard_normal(n)), r"X must have shape \(n, 2\)"),
+        (lambda g, n: (g.standard_normal((n, 2)), g.standard_normal(n + 1)), "y of shape"),
+        (lambda g, n: (np.full((n, 2), np.nan), g.standard_normal(n)), "NaN"),
+        (lambda g, n: g.standard_normal((n, 2)), "must return X, y"),
+    ],
+)
+def test_bad_samplers_are_told_in_words(sampler: Any, words: str) -> None:
+    flow = mf.SGD(OBJECTIVE, step=0.1, batch=4, sampler=sampler)
+    with pytest.raises(mf.InputError, match=words):
+        solvers.integrate(flow, START, 1.0)
+
+
+def test_samplers_may_return_lists_and_columns() -> None:
+    def column(g: np.random.Generator, n: int) -> tuple[Any, Any]:
+        X = g.standard_normal((n, 2))
+        return X.tolist(), X[:, :1].tolist()
+
+    def vector(g: np.random.Generator, n: int) -> tuple[Any, Any]:
+        X = g.standard_normal((n, 2))
+        return X, X[:, 0]
+
+    ends = [
+        solvers.integrate(mf.SGD(OBJECTIVE, step=0.1, batch=4, sampler=s), START, 1.0).final
+        for s in (column, vector)
+    ]
+    assert ends[0] == ends[1]
+
+
 def test_mirror_and_canonical_charts_follow_the_same_flow() -> None:
     objective, start = spikes_problem()
     ends = [

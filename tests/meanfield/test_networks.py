@@ -129,6 +129,15 @@ def test_scale_and_centre() -> None:
     assert np.allclose(objective.predict(mu), centred.predict(mu, X), rtol=1e-13)
 
 
+def test_a_centre_may_return_a_column_or_a_constant() -> None:
+    X = np.random.default_rng(0).standard_normal((4, 2))
+    mu = mf.ParticleMeasure.gaussian(mf.TwoLayer("relu", d=2), 3, rng=0)
+    plain = mf.TwoLayer("relu", d=2).predict(mu, X)
+    column = mf.TwoLayer("relu", d=2, centre=lambda x: x[:, :1])
+    assert np.array_equal(column.predict(mu, X), plain - X[:, 0])
+    assert np.array_equal(mf.TwoLayer("relu", d=2, centre=lambda x: 2).predict(mu, X), plain - 2.0)
+
+
 def test_doubled_starts_give_zero() -> None:
     network = mf.TwoLayer("relu", d=3, outputs=2)
     mu = mf.ParticleMeasure.gaussian(network, 40, rng=0, doubled=True)
@@ -178,6 +187,17 @@ def test_layers_that_do_not_train_and_rates() -> None:
         (lambda: mf.Spikes(1, 2, spectrum=[1.0]), "spectrum"),
         (lambda: mf.Spikes(1, 2).features([[0.0]], [[3.0]]), "integers"),
         (lambda: mf.SignedSquareReLU(2).features([[0.0, 1.0]], [[3.0]]), "X must have shape"),
+        (lambda: mf.Objective(mf.SignedSquareReLU(2), [[3.0]], [1.0]), "X must have shape"),
+        (lambda: mf.Objective(mf.Spikes(1, 2), [[0.5]], [1.0]), "integers"),
+        # Compiled code would read beyond the end of a centre's shorter rows.
+        (lambda: mf.TwoLayer("relu", d=2, centre=mf.ParticleMeasure([[1.0, 2.0]])), r"R\^2, but neurons"),
+        (lambda: mf.TwoLayer("relu", d=2, centre=3.0), "ParticleMeasure or a function"),
+        (
+            lambda: mf.Objective(
+                mf.TwoLayer("relu", d=2, centre=lambda X: X), [[1.0, 2.0], [3.0, 4.0]], [1.0, 2.0]
+            ),
+            "centre must return shape",
+        ),
     ],
 )
 def test_bad_networks_are_refused_in_one_sentence(build: Any, words: str) -> None:
@@ -217,3 +237,18 @@ def test_signed_square_neurons() -> None:
     assert np.array_equal(network.features(w, x), [[4 * 3 - 5, 0.0]])
     q = np.array([1.0, 1.0])
     assert np.array_equal(network.vjp(w, x, q), [[2 * 2 * 3.0, 2 * 1 * 5.0]])
+
+
+@pytest.mark.parametrize("network", [mf.SignedSquareReLU(1), mf.Spikes(1, 3), mf.TwoLayer("relu", d=1)])
+def test_a_vector_is_points_of_one_input_everywhere(network: Any) -> None:
+    x, y = np.array([1.0, -2.0, 0.0]), np.array([1.0, 2.0, 3.0])
+    mu = mf.ParticleMeasure(np.full((2, network.dim), 0.3))
+    objective = mf.Objective(network, x, y[:, None])
+    assert np.array_equal(objective.predict(mu), objective.predict(mu, x))
+    assert np.array_equal(objective.predict(mu, x), objective.predict(mu, x[:, None]))
+    assert np.isfinite(objective.value(mu))
+
+
+def test_the_codes_of_spikes_cannot_be_written_over() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        mf.Spikes(1, 2).codes[0] = 5.0

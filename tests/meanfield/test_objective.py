@@ -172,7 +172,20 @@ def test_sample_weights_are_repetitions() -> None:
         ),
         (lambda: mf.Objective.deconvolution(mf.TwoLayer("relu", d=2), [[1.0]], [1.0]), "Spikes"),
         (lambda: mf.Objective.deconvolution(mf.Spikes(2, 2), [[1.0]], [1.0]), r"\(m0, 2\)"),
+        (
+            lambda: mf.Objective(mf.SignedSquareReLU(2), X, LABELS, regularizer=mf.PathNorm(1)),
+            "use Ridge",
+        ),
         (lambda: build(CASES[0]).value(np.ones(3)), "ParticleMeasure"),
+        (lambda: build(CASES[0]).first_variation(cloud(build(CASES[0])), np.ones(3)), r"shape \(k, 4\)"),
+        (
+            lambda: build(CASES[0]).first_variation(cloud(build(CASES[0])), np.ones((3, 4)), signs=[1, 1]),
+            "signs must be",
+        ),
+        (
+            lambda: build(CASES[0]).first_variation(cloud(build(CASES[0])), np.ones((3, 4)), signs=0.5),
+            "signs must be",
+        ),
         (lambda: build(CASES[0]).velocity(mf.ParticleMeasure([[1.0]])), "lives in"),
     ],
 )
@@ -180,6 +193,17 @@ def test_bad_inputs_are_refused_in_one_sentence(build_it: Any, words: str) -> No
     with pytest.raises(mf.InputError, match=words) as caught:
         build_it()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_an_objective_keeps_its_own_data(d: int) -> None:
+    x, y, weight = X[:, :d].copy(), LABELS.copy(), np.ones(15)
+    network = mf.TwoLayer("relu", d=d)
+    objective = mf.Objective(network, x, y, sample_weight=weight)
+    mu = mf.ParticleMeasure.gaussian(network, 4, rng=0)
+    before = objective.value(mu)
+    x[:], y[:], weight[3:] = 9.0, 7.0, 0.0
+    assert objective.value(mu) == before
 
 
 def test_one_column_of_targets_is_a_vector() -> None:
