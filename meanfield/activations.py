@@ -12,6 +12,7 @@ out, branches allowed. Optional methods and constants tell the library more:
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -301,23 +302,29 @@ class PiecewiseLinear(NamedTuple):
         return f"PiecewiseLinear([{pairs}])"
 
 
-BY_NAME = {
-    "relu": ReLU,
-    "leaky_relu": LeakyReLU,
-    "tanh": Tanh,
-    "sigmoid": Sigmoid,
-    "softplus": Softplus,
-    "erf": Erf,
-    "quadratic": Quadratic,
-    "identity": Identity,
-    "linear": Identity,
+def _snake(name: str) -> str:
+    """LeakyReLU -> leaky_relu, PiecewiseLinear -> piecewise_linear."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+# The module is the registry: a class added above is found here, by the command line and by the tests.
+BY_NAME: dict[str, Any] = {
+    _snake(name): cls
+    for name, cls in list(globals().items())
+    if isinstance(cls, type) and hasattr(cls, "_fields") and hasattr(cls, "value") and hasattr(cls, "slope")
+    if cls is not Bounds
 }
 
 
 def resolve(activation: Any) -> Any:
     """An activation given as itself or by name, with its own check run (``prepared``) where it has one."""
     if isinstance(activation, str):
-        return BY_NAME[_check.choice(activation.lower(), "activation", BY_NAME)]()
+        cls = BY_NAME[_check.choice(activation.lower(), "activation", BY_NAME)]
+        try:
+            activation = cls()
+        except TypeError:
+            needed = ", ".join(field for field in cls._fields if field not in cls._field_defaults)
+            raise InputError(f"activation {activation!r} needs {needed}; pass {cls.__name__}({needed}=...)") from None
     if isinstance(activation, type):
         raise InputError(
             f"activation is the class {activation.__name__}; pass an instance: {activation.__name__}()"

@@ -130,7 +130,7 @@ def _activation(wanted: Network) -> Any:
         name = inline.pop("name", None)
         if not isinstance(name, str):
             raise InputError('activation must be a name or a table such as { name = "softplus", beta = 3 }')
-        known = {**activations.BY_NAME, "piecewise_linear": activations.PiecewiseLinear}
+        known = activations.BY_NAME
         kind: Any = known[_check.choice(name.lower(), "activation", known)]
         # `scale` beside the name is the network's; that of Erf goes into the table.
         loose = tuple(key for key in kind._fields if key not in own_keys(Network))

@@ -87,8 +87,13 @@ def test_kink_convention() -> None:
 
 
 def test_names() -> None:
+    names = {"relu", "leaky_relu", "tanh", "sigmoid", "softplus", "erf", "quadratic", "identity"}
+    assert names < set(activations.BY_NAME)
     for name, cls in activations.BY_NAME.items():
-        assert type(activations.resolve(name)) is cls
+        if cls is not mf.PiecewiseLinear:
+            assert type(activations.resolve(name)) is cls
+    with pytest.raises(mf.InputError, match="needs knots"):
+        activations.resolve("piecewise_linear")
     with pytest.raises(mf.InputError, match="did you mean 'relu'"):
         activations.resolve("rellu")
     with pytest.raises(mf.InputError, match="pass an instance"):
