@@ -9,14 +9,13 @@ Rows of `positions` are theta = (a_1 .. a_k, w_1 .. w_d, b); with a fixed outer 
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from solvers._jit import compiled, kernel
 
 BLOCK = 64
 
 
-@compiled()
+@compiled(forceinline=True)
 def preactivation(theta, first, bias, XT, z):
     """z_i = w . x_i + b for one particle; up to three inputs in one pass over the data."""
     d, n = XT.shape
@@ -42,12 +41,12 @@ def preactivation(theta, first, bias, XT, z):
 
 
 @kernel()
-def integrate(activation, positions, coefficients, XT, outer, bias, fixed, partial):
-    """partial[block, o, i] = sum over the block of c_j a_jo sigma(w_j . x_i + b_j)."""
-    blocks, outputs, n = partial.shape
+def integrate(activation, positions, coefficients, XT, outer, bias, fixed, partial, first, last):
+    """partial[block, o, i] = sum over the block of c_j a_jo sigma(w_j . x_i + b_j), for blocks first .. last - 1."""
+    outputs, n = partial.shape[1:]
     m = positions.shape[0]
-    for block in prange(blocks):
-        s = np.empty(n)
+    s = np.empty(n)
+    for block in range(first, last):
         rows = partial[block]
         rows[:] = 0.0
         for j in range(block * BLOCK, min(m, (block + 1) * BLOCK)):
@@ -63,17 +62,16 @@ def integrate(activation, positions, coefficients, XT, outer, bias, fixed, parti
 
 
 @kernel()
-def pullback(activation, positions, XT, q, outer, bias, fixed, values, gradient):
-    """values[j] = <q, Phi(theta_j)>, gradient[j] its gradient in theta_j; q is (outputs, n)."""
+def pullback(activation, positions, XT, q, outer, bias, fixed, values, gradient, first, last):
+    """values[j] = <q, Phi(theta_j)>, gradient[j] its gradient in theta_j; q is (outputs, n); blocks as above."""
     outputs, n = q.shape
     d = XT.shape[0]
     m = positions.shape[0]
-    blocks = (m + BLOCK - 1) // BLOCK
-    for block in prange(blocks):
-        z = np.empty(n)
-        s = np.empty(n)
-        slope = np.empty(n)
-        c = np.empty(n)
+    z = np.empty(n)
+    s = np.empty(n)
+    slope = np.empty(n)
+    c = np.empty(n)
+    for block in range(first, last):
         for j in range(block * BLOCK, min(m, (block + 1) * BLOCK)):
             theta = positions[j]
             preactivation(theta, outer, bias, XT, z)
@@ -98,10 +96,8 @@ def pullback(activation, positions, XT, q, outer, bias, fixed, values, gradient)
                     for i in range(n):
                         c[i] += a * row[i]
             values[j] = total
-            shift = 0.0
             for i in range(n):
                 c[i] *= slope[i]
-                shift += c[i]
             for k in range(d):
                 x = XT[k]
                 inner = 0.0
@@ -109,6 +105,9 @@ def pullback(activation, positions, XT, q, outer, bias, fixed, values, gradient)
                     inner += c[i] * x[i]
                 gradient[j, outer + k] = inner
             if bias:
+                shift = 0.0
+                for i in range(n):
+                    shift += c[i]
                 gradient[j, outer + d] = shift
 
 

@@ -1,6 +1,6 @@
 """Two-layer networks, strategy for many inputs: blocks of particles through BLAS, activations fused between.
 
-Numba's ``np.dot`` calls the BLAS of SciPy; inside `prange` it must run on one thread (50 times slower
+Numba's ``np.dot`` calls the BLAS of SciPy; on several of our threads it must run on one of its own (50 times slower
 otherwise, and its sums would depend on the number of threads): call these under `one_blas_thread`.
 """
 
@@ -12,7 +12,6 @@ from threading import RLock
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from solvers._jit import kernel
 
@@ -57,12 +56,12 @@ class one_blas_thread:
 
 
 @kernel()
-def integrate(activation, positions, coefficients, XT, outer, bias, fixed, partial):
-    """partial[block, o, i] = sum over the block of c_j a_jo sigma(w_j . x_i + b_j)."""
-    blocks, outputs, n = partial.shape
+def integrate(activation, positions, coefficients, XT, outer, bias, fixed, partial, first, last):
+    """partial[block, o, i] = sum over the block of c_j a_jo sigma(w_j . x_i + b_j), for blocks first .. last - 1."""
+    outputs, n = partial.shape[1:]
     m = positions.shape[0]
     d = XT.shape[0]
-    for block in prange(blocks):
+    for block in range(first, last):
         low = block * BLOCK
         high = min(m, low + BLOCK)
         weights = np.ascontiguousarray(positions[low:high, outer : outer + d])
@@ -79,13 +78,12 @@ def integrate(activation, positions, coefficients, XT, outer, bias, fixed, parti
 
 
 @kernel()
-def pullback(activation, positions, X, XT, q, outer, bias, fixed, values, gradient):
-    """values[j] = <q, Phi(theta_j)>, gradient[j] its gradient in theta_j; q is (outputs, n)."""
+def pullback(activation, positions, X, XT, q, outer, bias, fixed, values, gradient, first, last):
+    """values[j] = <q, Phi(theta_j)>, gradient[j] its gradient in theta_j; q is (outputs, n); blocks as above."""
     outputs, n = q.shape
     d = XT.shape[0]
     m = positions.shape[0]
-    blocks = (m + BLOCK - 1) // BLOCK
-    for block in prange(blocks):
+    for block in range(first, last):
         low = block * BLOCK
         high = min(m, low + BLOCK)
         weights = np.ascontiguousarray(positions[low:high, outer : outer + d])
@@ -116,10 +114,11 @@ def pullback(activation, positions, X, XT, q, outer, bias, fixed, values, gradie
                     for i in range(n):
                         c[j, i] += a * q[o, i]
             values[low + j] = total
-            slope_sum = 0.0
             for i in range(n):
                 c[j, i] *= slope[i]
-                slope_sum += c[j, i]
             if bias:
+                slope_sum = 0.0
+                for i in range(n):
+                    slope_sum += c[j, i]
                 gradient[low + j, outer + d] = slope_sum
         gradient[low:high, outer : outer + d] = np.dot(c, X)

@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from meanfield._kernels.two_layer_blas import one_blas_thread
 from solvers import _check
 from solvers.errors import InputError
 from solvers.protocols import Array
@@ -34,7 +35,10 @@ class FeatureMap(Protocol):
 
 
 class FeaturesOnData:
-    """``int Phi dmu`` and its pull-back on fixed inputs, a block of particles at a time, in fixed order."""
+    """``int Phi dmu`` and its pull-back on fixed inputs, a block of particles at a time, in fixed order.
+
+    BLAS runs on one thread, in the network's own methods too: its sums depend on the number of threads.
+    """
 
     def __init__(self, network: Any, X: Array) -> None:
         self.network = network
@@ -48,19 +52,21 @@ class FeaturesOnData:
     def integrate(self, positions: Array, coefficients: Array) -> Array:
         """``sum_j c_j Phi(theta_j; x_i)``: (n,) or (n, k)."""
         total: Any = 0.0
-        for block in self._blocks(positions.shape[0]):
-            total = total + np.tensordot(
-                coefficients[block], self.network.features(positions[block], self.X), axes=(0, 0)
-            )
+        with one_blas_thread():
+            for block in self._blocks(positions.shape[0]):
+                total = total + np.tensordot(
+                    coefficients[block], self.network.features(positions[block], self.X), axes=(0, 0)
+                )
         return np.asarray(total)
 
     def pullback(self, positions: Array, q: Array) -> tuple[Array, Array]:
         """``<q, Phi(theta_j)>`` (m,) and its gradient in theta_j (m, p)."""
         values, gradient = np.empty(positions.shape[0]), np.empty(positions.shape)
-        for block in self._blocks(positions.shape[0]):
-            part = positions[block]
-            values[block] = np.tensordot(self.network.features(part, self.X), q, axes=q.ndim)
-            gradient[block] = self.network.vjp(part, self.X, q)
+        with one_blas_thread():
+            for block in self._blocks(positions.shape[0]):
+                part = positions[block]
+                values[block] = np.tensordot(self.network.features(part, self.X), q, axes=q.ndim)
+                gradient[block] = self.network.vjp(part, self.X, q)
         return values, gradient
 
 

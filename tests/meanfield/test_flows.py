@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -242,8 +243,41 @@ for activation, d, n, m in SIZES:
         digest.update(run.final.positions.tobytes()); digest.update(run["objective"].tobytes())
     run = solvers.integrate(mf.WassersteinFlow(objective), mu, 0.5)
     digest.update(run.final.positions.tobytes())
+# Feature maps in plain NumPy, a user's among them, go through BLAS.
+rng = np.random.default_rng(0)
+objective = mf.Objective(mf.SignedSquareReLU(20), rng.standard_normal((500, 20)), rng.standard_normal(500))
+digest.update(objective.velocity(mf.ParticleMeasure(rng.standard_normal((400, 20)))).tobytes())
+spikes = mf.Spikes(3, 4)
+objective = mf.Objective.deconvolution(spikes, rng.random((3, 3)), np.ones(3))
+digest.update(objective.velocity(mf.ParticleMeasure(6 * rng.random((1000, 3)))).tobytes())
 print(digest.hexdigest())
 """
+
+
+FRESH = """
+import hashlib
+import numpy as np, meanfield as mf
+rng = np.random.default_rng(0)
+digest = hashlib.sha256()
+for activation, d in ("relu", 2), ("tanh", 12):
+    network = mf.TwoLayer(activation, d=d)
+    objective = mf.Objective(network, rng.standard_normal((300, d)), rng.standard_normal(300))
+    digest.update(objective.velocity(mf.ParticleMeasure.gaussian(network, 900)).tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_the_process_that_compiles_gets_the_bits_of_those_that_load(tmp_path: Path) -> None:
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    found = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", FRESH], capture_output=True, text=True, env=environment, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        found.append(done.stdout.strip())
+    assert list(tmp_path.rglob("*pullback_parallel*.nbi"))  # the second process did load
+    assert found[0] == found[1] and len(found[0]) == 64
 
 
 def test_one_thread_and_two_give_the_same_bits() -> None:
