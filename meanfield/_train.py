@@ -13,6 +13,8 @@ from meanfield.regularizers import Ridge
 from meanfield.run import Run
 from meanfield.stop import gap_below
 from solvers import _check, integrate, logspace
+from solvers.errors import InputError
+from solvers.losses import CrossEntropy
 from solvers.measure import ParticleMeasure
 
 
@@ -55,7 +57,7 @@ def train(
         ``SquaredLoss()`` by default: 1/2 mean (f - y)^2.
     start : {"gaussian", "sphere"}
     gap : float
-        Relative tolerance of the certificate.
+        Tolerance of the certificate, relative to the size of the objective at the start.
     t_max : float
         Time at which to stop in any case.
     method : optional
@@ -70,13 +72,17 @@ def train(
         ``run.certificate``, ``run.regime()``, ``run.sgd(...)``, ``run.plot()``; states are kept at all saves.
     """
     t_max = _check.number(t_max, "t_max", positive=True)
+    gap = _check.number(gap, "gap", positive=True)
+    width = _check.number(width, "width", positive=True, integer=True)
+    if scale != 1.0 and width % 2:
+        raise InputError(f"scale={scale} doubles the start (f = 0 there), so width must be even, not {width}")
     inputs = np.asarray(_check.array(X, "X", ndim=(1, 2)))
     inputs = inputs[:, None] if inputs.ndim == 1 else inputs
     labels = np.asarray(y)
     kind = loss if isinstance(loss, str) else getattr(loss, "kind", "")
     outputs = labels.shape[1] if labels.ndim == 2 else 1
     if kind == "cross_entropy" and labels.ndim == 1 and labels.size:
-        outputs = max(2, int(labels.max()) + 1)
+        outputs = max(2, int(CrossEntropy().check_labels(labels, len(labels)).max()) + 1)
     lazy = scale != 1.0
     network = TwoLayer(activation, inputs.shape[1], bias=bias, scale=scale, outputs=outputs)
     objective = Objective(network, inputs, y, loss=loss, regularizer=Ridge(ridge))
@@ -90,7 +96,8 @@ def train(
         method=method,
         save=logspace(t_max * 1e-4, t_max, 40),
         keep="all",
-        until=gap_below(gap * objective.value(mu0)),
+        # Margin losses may start below 0; at a start of value 0 nothing but an exact optimum will do.
+        until=gap_below(max(gap * abs(objective.value(mu0)), np.finfo(float).tiny)),
         observers=observers,
     )
     return run

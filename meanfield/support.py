@@ -114,6 +114,17 @@ def support_report(
     tolerance = _check.number(tolerance, "tolerance", positive=True)
     probes = _check.number(probes, "probes", positive=True, integer=True)
     draw = generator(rng, "support")
+    if not isinstance(measure, ParticleMeasure):
+        raise InputError(f"support_report needs a ParticleMeasure, not {type(measure).__name__}")
+    present = measure.weights > 0
+    if not present.any():
+        raise InputError("a measure of mass 0 has no support")
+    # Massless particles are not in the support.
+    measure = ParticleMeasure(
+        measure.positions[present],
+        measure.weights[present],
+        None if measure.signs is None else measure.signs[present],
+    )
     if isinstance(network, TwoLayer):
         return _of_network(measure, network, tolerance, probes, draw)
     space = getattr(network, "space", None)
@@ -139,7 +150,9 @@ def support_report(
 def _of_network(
     measure: ParticleMeasure, network: TwoLayer, tolerance: float, probes: int, draw: np.random.Generator
 ) -> SupportReport:
-    positions = network.check_positions(measure.positions)
+    if network.outputs != 1:
+        raise InputError(f"support_report knows networks with one output, not {network.outputs}")
+    positions, signs = network.check_positions(measure.positions), measure.signs
     low, _ = network.layout["w"]
     inner = positions[:, low:]
     norms = np.linalg.norm(inner, axis=1)
@@ -149,7 +162,7 @@ def _of_network(
     homogeneous = network.homogeneity == 2
     groups: dict[str, Array] = {"all": directions}
     if homogeneous and low:
-        outer = positions[norms > 0, 0] * (1.0 if measure.signs is None else measure.signs[norms > 0])
+        outer = positions[norms > 0, 0] * (1.0 if signs is None else signs[norms > 0])
         groups = {"+": directions[outer > 0], "-": directions[outer < 0]}
     where = unit_directions(probes, dim, draw) if not exact else np.empty((0, dim))
     radii = {name: _angular(group, where) for name, group in groups.items()}

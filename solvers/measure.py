@@ -74,7 +74,7 @@ class ParticleMeasure:
             mass = _check.array(weights, "weights", shape=(m,)).copy()
             if (mass < 0).any():
                 raise InputError(
-                    f"weights must be non-negative, but weights[{int(np.argmax(mass < 0))}] = {mass.min():g}; "
+                    f"weights must be non-negative, but weights[{int(np.argmin(mass))}] = {mass.min():g}; "
                     "put the sign of a signed measure in signs="
                 )
         flags = None
@@ -207,8 +207,8 @@ class ParticleMeasure:
 
     @property
     def layout(self) -> dict[str, tuple[int, int]] | None:
-        """Names of column ranges, or None."""
-        return self._layout
+        """Names of column ranges, or None (a copy)."""
+        return None if self._layout is None else dict(self._layout)
 
     @property
     def width(self) -> int:

@@ -92,17 +92,45 @@ def test_a_population_has_no_certificate() -> None:
     [
         ({"width": 0}, "width must be positive"),
         ({"t_max": -1.0}, "t_max must be positive"),
-        ({"gap": -1.0}, "eps must be positive"),
+        ({"gap": -1.0}, "gap must be positive"),
         ({"ridge": -1.0}, "non-negative"),
         ({"activation": "rellu"}, "relu"),
         ({"start": "cube"}, "gaussian"),
-        ({"width": 11, "scale": 2.0}, "even width"),
+        ({"width": 11, "scale": 2.0}, "width must be even"),
     ],
 )
 def test_train_refuses_in_one_sentence(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(mf.InputError, match=words) as caught:
         mf.train(X, Y, **arguments)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("labels", [np.full(len(Y), np.nan), ["a"] * len(Y), np.full(len(Y), 0.5)])
+def test_train_refuses_labels_that_are_no_classes(labels: Any) -> None:
+    with pytest.raises(mf.InputError, match="^y "):
+        mf.train(X, labels, loss="cross_entropy")
+
+
+def test_train_may_start_below_zero() -> None:
+    """The soft-min of margins is negative at a start that classifies well."""
+    network = mf.TwoLayer("relu", X.shape[1])
+    labels = np.sign(network.predict(mf.ParticleMeasure.gaussian(network, 10, 0), X))
+    run = mf.train(X, labels, loss="soft_min_margin", width=10, ridge=1e-9, t_max=0.1)
+    assert run["objective"][0] < 0 and run["objective"][-1] < run["objective"][0]
+
+
+def test_massless_particles_are_not_in_the_support() -> None:
+    network = mf.TwoLayer("relu", d=2, bias=False)
+    mu = mf.ParticleMeasure.sphere(network, 40, method="equispaced")
+    one = mf.support_report(mu.replace(weights=np.eye(40)[0]), network)
+    assert one.covering_radius == {"+": np.pi, "-": np.inf} and not one.meets_hypothesis
+    with pytest.raises(mf.InputError, match="no support"):
+        mf.support_report(mu.replace(weights=np.zeros(40)), network)
+    several = mf.TwoLayer("relu", d=2, outputs=2)
+    with pytest.raises(mf.InputError, match="one output"):
+        mf.support_report(mf.ParticleMeasure.gaussian(several, 5), several)
+    with pytest.raises(mf.InputError, match="not ndarray"):
+        mf.support_report(mu.positions, network)  # type: ignore[arg-type]
 
 
 def test_support_on_the_circle_is_exact() -> None:

@@ -34,6 +34,7 @@ def test_signed_integral() -> None:
         ({"positions": np.zeros((2, 2, 2))}, "axes"),
         ({"positions": [[0.0], [1.0]], "weights": [1.0]}, "weights must have shape"),
         ({"positions": [[0.0], [1.0]], "weights": [1.0, -1.0]}, "signs="),
+        ({"positions": [[0.0], [1.0]], "weights": [-1.0, -5.0]}, r"weights\[1\] = -5"),
         ({"positions": [[0.0], [1.0]], "signs": [1.0, 0.5]}, "signs must be"),
         ({"positions": [[0.0, 1.0]], "layout": {"w": (0, 1)}}, "layout"),
     ],
@@ -53,6 +54,14 @@ def test_a_measure_is_immutable_and_copies_its_input() -> None:
         measure.positions[0, 0] = 1.0
     with pytest.raises(AttributeError, match="replace"):
         measure.positions = source  # type: ignore[misc]
+
+
+def test_the_layout_cannot_be_changed_from_outside() -> None:
+    measure = ParticleMeasure.from_arrays(a=[1.0, 2.0], w=[[3.0], [4.0]])
+    layout = measure.layout
+    assert layout is not None
+    layout["a"] = (1, 2)
+    assert np.array_equal(measure.a, [1.0, 2.0])
 
 
 def test_layers_are_views() -> None:
