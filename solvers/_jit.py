@@ -15,7 +15,6 @@ import hashlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from types import FunctionType
 from typing import Any, TypeVar, cast
 
 import numba
@@ -43,45 +42,39 @@ def source_digest() -> str:
 
 
 class _Kernel:
-    """A function compiled on first use: parallel or serial; cached on disk, or once for each class of a user.
-
-    Which twin runs is decided by the caller from sizes alone, never from the number of threads, so that
-    results do not depend on it. Numba looks compiled code up by the *name* of a NamedTuple's class and its
-    fields: a class that a notebook defines again under its old name would get the old code, hence a twin for
-    each class.
-    """
+    """A function compiled on first use for each kind of plug-in: cached on disk for ours, in memory for a user's."""
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
         self.function = function
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
         self._options = options
-        self._twins: dict[tuple[bool, type | None], Any] = {}
+        self._twins: dict[type | None, Any] = {}
 
-    def _twin(self, parallel: bool, owner: type | None) -> Any:
-        """The dispatcher for plug-ins of the project (`owner` None, on disk) or for one class of a user."""
-        if (parallel, owner) not in self._twins:
-            cached = owner is None
-            function = self.function
-            twin = FunctionType(
-                function.__code__, function.__globals__, function.__name__, function.__defaults__
-            )
-            # Numba names cache files after the qualified name and does not look at the options.
-            twin.__qualname__ = function.__qualname__ + ("_parallel" if parallel else "_serial")
-            twin.__module__ = function.__module__
-            dispatcher = numba.njit(cache=cached, parallel=parallel, **self._options)(twin)
-            if cached:
+    def _twin(self, owner: type | None) -> Any:
+        """The dispatcher for plug-ins of the project (`owner` None, on disk) or for one class of a user.
+
+        Each class of a user has a dispatcher of its own: Numba tells types apart by name, and a class defined
+        again in a notebook would run the compiled code of the old one.
+        """
+        if owner not in self._twins:
+            dispatcher = numba.njit(cache=owner is None, **self._options)(self.function)
+            if owner is None:
                 _stamp(dispatcher)
-            self._twins[parallel, owner] = dispatcher
-        return self._twins[parallel, owner]
+            self._twins[owner] = dispatcher
+        return self._twins[owner]
 
-    def __call__(self, plugin: Any, *args: Any, parallel: bool = False) -> Any:
+    def __call__(self, plugin: Any, *args: Any) -> Any:
         owner = type(plugin)
-        return self._twin(parallel, None if is_ours(owner) else owner)(plugin, *args)
+        return self._twin(None if is_ours(owner) else owner)(plugin, *args)
 
 
 def kernel(*, fast: bool = True) -> Callable[[Callable[..., Any]], _Kernel]:
-    """Compile a kernel whose first argument is a plug-in, passed flat; `prange` loops run on threads if asked."""
+    """Compile a kernel whose first argument is a plug-in, passed flat. It releases the interpreter's lock.
+
+    Whatever a kernel calls is forced inline: code of its own, outside, would be optimized a second time in what
+    goes to the disk, and could sum in another order there.
+    """
 
     def decorate(function: Callable[..., Any]) -> _Kernel:
         flags = FAST if fast else False

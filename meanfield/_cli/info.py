@@ -45,6 +45,7 @@ def collect() -> dict[str, str]:
 
     import solvers
     from meanfield._version import __version__
+    from solvers._threads import thread_count
 
     lines = {
         "meanfield-nets": __version__,
@@ -57,8 +58,8 @@ def collect() -> dict[str, str]:
             lines[package] = "not installed"
     home = Path(str(solvers.__file__)).resolve().parent.parent
     # Read by name: numba makes the attributes of its config at run time.
-    layer, cache = (getattr(numba.config, name, "") for name in ("THREADING_LAYER", "CACHE_DIR"))
-    lines["threads"] = f"{numba.get_num_threads()} of {os.cpu_count()} cores (threading layer: {layer})"
+    cache = getattr(numba.config, "CACHE_DIR", "")
+    lines["threads"] = f"{thread_count()} of {os.cpu_count()} cores (NUMBA_NUM_THREADS sets them)"
     lines["installed in"] = str(home)
     lines["kernel cache"] = str(cache or "__pycache__ beside each module")
     folders = [Path(cache)] if cache else [home / package for package in ("solvers", "meanfield", "figures")]

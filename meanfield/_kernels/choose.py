@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
 from meanfield._kernels import two_layer, two_layer_blas
+from solvers._threads import for_blocks
 from solvers.protocols import Array
 
 # Inputs from which one product with BLAS beats a loop per input.
@@ -49,19 +49,26 @@ class TwoLayerOnData:
         """``sum_j c_j Phi(theta_j; x_i)``: (n,), or (n, k) with k outputs."""
         strategy: Any = two_layer_blas if self.blas else two_layer
         m, n = positions.shape[0], self.X.shape[0]
-        partial = np.empty((-(-m // strategy.BLOCK), self.outputs, n))
-        with two_layer_blas.one_blas_thread() if self.blas else nullcontext():
+        blocks = -(-m // strategy.BLOCK)
+        partial = np.empty((blocks, self.outputs, n))
+        points, masses = np.ascontiguousarray(positions), np.ascontiguousarray(coefficients)
+
+        def work(first: int, last: int) -> None:
             strategy.integrate(
                 self.activation,
-                np.ascontiguousarray(positions),
-                np.ascontiguousarray(coefficients),
+                points,
+                masses,
                 self.XT,
                 self.outer,
                 self.bias,
                 self.fixed,
                 partial,
-                parallel=self._parallel(m),
+                first,
+                last,
             )
+
+        with two_layer_blas.one_blas_thread() if self.blas else nullcontext():
+            for_blocks(work, blocks, self._parallel(m))
         total = partial[0] if partial.shape[0] == 1 else partial.sum(axis=0)
         return total[0] if self.outputs == 1 else np.ascontiguousarray(total.T)
 
@@ -70,21 +77,17 @@ class TwoLayerOnData:
         m, p = positions.shape
         values, gradient = np.empty(m), np.empty((m, p))
         front = q.reshape(1, -1) if self.outputs == 1 else np.ascontiguousarray(q.T)
+        front = np.ascontiguousarray(front)
         data = (self.X, self.XT) if self.blas else (self.XT,)
         strategy: Any = two_layer_blas if self.blas else two_layer
+        points = np.ascontiguousarray(positions)
+        settings = (self.outer, self.bias, self.fixed)
+
+        def work(first: int, last: int) -> None:
+            strategy.pullback(self.activation, points, *data, front, *settings, values, gradient, first, last)
+
         with two_layer_blas.one_blas_thread() if self.blas else nullcontext():
-            strategy.pullback(
-                self.activation,
-                np.ascontiguousarray(positions),
-                *data,
-                np.ascontiguousarray(front),
-                self.outer,
-                self.bias,
-                self.fixed,
-                values,
-                gradient,
-                parallel=self._parallel(m),
-            )
+            for_blocks(work, -(-m // strategy.BLOCK), self._parallel(m))
         return values, gradient
 
 
@@ -102,14 +105,9 @@ def warmup(progress: Any = None) -> int:
     calls = 0
     for plugin in plugins:
         for d in (2, BLAS_FROM_INPUTS):
-            for m, n in ((4, 8), (2 * two_layer_blas.BLOCK, PARALLEL_FROM_PAIRS // 128)):
-                if progress is not None:
-                    size = "serial" if m == 4 else "parallel"
-                    progress(f"{type(plugin).__name__}, {'loops' if d == 2 else 'BLAS'}, {size}")
-                data = TwoLayerOnData(plugin, np.ones((n, d)), 1, None, True)
-                positions = np.ones((m, d + 2))
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    data.pullback(positions, data.integrate(positions, np.ones(m)))
-                calls += 1
+            if progress is not None:
+                progress(f"{type(plugin).__name__}, {'loops' if d == 2 else 'BLAS'}")
+            data = TwoLayerOnData(plugin, np.ones((8, d)), 1, None, True)
+            data.pullback(np.ones((4, d + 2)), data.integrate(np.ones((4, d + 2)), np.ones(4)))
+            calls += 1
     return calls

@@ -9,13 +9,12 @@ in O(m d^2); the others a sum over pairs, in tiles of fixed size.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numba import get_num_threads
 
 from meanfield._kernels.two_layer_blas import one_blas_thread
+from solvers._threads import for_blocks
 from solvers.protocols import Array
 
 
@@ -124,21 +123,19 @@ class PairKernel(NamedTuple):
 
 
 def _for_tiles(work: Callable[[int, slice], None], size: int, columns: int) -> None:
-    """Call ``work(k, rows)`` for all tiles of rows, on the threads that Numba may use if there is enough to do.
+    """Call ``work(k, rows)`` for all tiles of rows, on threads if there is enough to do.
 
     BLAS has one thread meanwhile: each tile fills places of its own in one order, so that the bits of the
     result do not depend on the number of threads.
     """
     tiles = list(enumerate(_tiles(size)))
-    threads = min(get_num_threads(), len(tiles)) if size * columns >= _WORTH_THREADS else 1
+
+    def some(first: int, last: int) -> None:
+        for tile in tiles[first:last]:
+            work(*tile)
+
     with one_blas_thread():
-        if threads == 1:
-            for k, rows in tiles:
-                work(k, rows)
-        else:
-            with ThreadPoolExecutor(threads) as pool:
-                # Listing the results raises what a worker raised.
-                list(pool.map(lambda tile: work(*tile), tiles))
+        for_blocks(some, len(tiles), size * columns >= _WORTH_THREADS)
 
 
 def _tiles(size: int) -> Iterator[slice]:
