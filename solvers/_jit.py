@@ -12,6 +12,7 @@ on disk may depend on a file that we do not watch.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -58,9 +59,9 @@ class _Kernel:
         again in a notebook would run the compiled code of the old one.
         """
         if owner not in self._twins:
-            dispatcher = numba.njit(cache=owner is None, **self._options)(self.function)
+            dispatcher = numba.njit(**self._options)(self.function)
             if owner is None:
-                _stamp(dispatcher)
+                _keep(dispatcher)
             self._twins[owner] = dispatcher
         return self._twins[owner]
 
@@ -88,11 +89,30 @@ def compiled(**options: Any) -> Callable[[Function], Function]:
 
     def decorate(function: Function) -> Function:
         settings: dict[str, Any] = {"error_model": "numpy", "nogil": True, "fastmath": FAST, **options}
-        dispatcher = numba.njit(cache=True, **settings)(function)
-        _stamp(dispatcher)
+        dispatcher = numba.njit(**settings)(function)
+        _keep(dispatcher)
         return cast(Function, dispatcher)
 
     return decorate
+
+
+def _keep(dispatcher: Any) -> None:
+    """Cache compiled code on disk; where no folder can be written to, compile in every process, with a notice."""
+    try:
+        dispatcher.enable_caching()
+    except RuntimeError:
+        _notice()
+    else:
+        _stamp(dispatcher)
+
+
+@cache
+def _notice() -> None:
+    warnings.warn(
+        "neither the package's folder nor the user's cache can be written to, so every process compiles anew; "
+        "set NUMBA_CACHE_DIR to a folder that can",
+        stacklevel=2,
+    )
 
 
 def _stamp(dispatcher: Any) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -158,6 +160,20 @@ def test_a_class_defined_again_under_its_old_name_runs_its_new_code() -> None:
     for factor in (1.0, 2.0, 3.0):
         prediction = mf.TwoLayer(define(factor), d=1, bias=False).predict(mu, X)
         assert np.allclose(prediction, [0.25 * factor, 4.0 * factor], rtol=1e-15)
+
+
+def test_a_package_in_folders_that_cannot_be_written_to_compiles_in_memory() -> None:
+    """Numba finds no place for its cache, as in a read-only image without a home."""
+    script = """
+import numba.core.caching as caching
+caching.CacheImpl._locator_classes = []
+import meanfield as mf
+print(mf.TwoLayer("identity", d=1, bias=False).predict(mf.ParticleMeasure([[2.0, 3.0]]), [[1.0]])[0])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "6.0"
+    assert done.stderr.count("NUMBA_CACHE_DIR") == 1  # said once
 
 
 class UserSpikes:
