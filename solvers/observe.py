@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -308,6 +309,8 @@ class Progress:
             initial=view.t - view.t0,
             file=sys.stderr,
             mininterval=0.0,
+            # A bare pseudo-terminal says that it has 0 columns; tqdm would draw none.
+            ncols=shutil.get_terminal_size().columns,
             bar_format="t = {n:.4g}/{total:.4g} |{bar}| {percentage:3.0f}% [{elapsed} < {remaining}]{postfix}",
         )
         self._show(view)
