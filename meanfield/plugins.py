@@ -21,7 +21,7 @@ def key(plugin: Any) -> Any:
     fields = tuple(plugin) if isinstance(plugin, tuple) else tuple(sorted(vars(plugin).items()))
     return (
         type(plugin),
-        *(np.asarray(x).tobytes() if isinstance(x, np.ndarray) else repr(x) for x in fields),
+        *((x.dtype.str, x.shape, x.tobytes()) if isinstance(x, np.ndarray) else repr(x) for x in fields),
     )
 
 
@@ -68,7 +68,7 @@ def _evaluate(activation: Any, method: str, z: float) -> float:
         result = getattr(activation, method)(z)
     except Exception as error:
         raise PluginError(f"{what} raised {type(error).__name__}: {error}") from error
-    if np.ndim(result) != 0 or isinstance(result, (str, bool)) or result is None:
+    if np.ndim(result) != 0 or isinstance(result, (str, bool)) or result is None or np.iscomplexobj(result):
         raise PluginError(
             f"{what} must return one number (scalar in, scalar out), but it returned {result!r}"
         )
@@ -240,6 +240,8 @@ def check_loss(loss: Any, y: Array) -> None:
 
 def check_functional(functional: Any) -> None:
     """Check that a functional of a measure has the methods that flows ask for."""
+    if isinstance(functional, type):
+        raise PluginError(f"the functional is the class {functional.__name__}; pass an instance")
     for method in ("value", "first_variation"):
         if not callable(getattr(functional, method, None)):
             raise PluginError(
@@ -265,7 +267,7 @@ def _plugin_array(plugin: Any, method: str, shape: tuple[int, ...], *args: Any) 
 def _compare_gradient(
     who: str, method: str, base: str, function: Any, positions: Array, gradient: Array
 ) -> None:
-    """Central differences of `function` (m, p) -> (m,) against `gradient`, allowing for a rare kink between."""
+    """Central differences of `function` (m, p) -> (m,) against `gradient`."""
     step = 1e-6
     wrong = []
     for k in range(positions.shape[1]):

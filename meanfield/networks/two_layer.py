@@ -189,7 +189,13 @@ class TwoLayer:
     def vjp(self, positions: Any, X: Any, q: Any) -> Array:
         """``sum_i q_i grad_theta Phi(theta_j; x_i)``: (m, p), for q (n,) or (n, k)."""
         points, inputs = self.check_positions(positions), self.check_inputs(X)
-        front = np.asarray(q, dtype=np.float64).reshape(inputs.shape[0], self.outputs)
+        front = np.asarray(q, dtype=np.float64)
+        if front.size != inputs.shape[0] * self.outputs:
+            wanted = (inputs.shape[0],) if self.outputs == 1 else (inputs.shape[0], self.outputs)
+            raise InputError(
+                f"q must have shape {wanted}, one entry a prediction, but its shape is {front.shape}"
+            )
+        front = front.reshape(inputs.shape[0], self.outputs)
         outer, inner, shift = self._split(points)
         value, slope = self._activate(inner @ inputs.T + shift, slope=True)
         back = slope * (outer @ front.T)

@@ -184,6 +184,10 @@ def test_layers_that_do_not_train_and_rates() -> None:
             "positions must have",
         ),
         (lambda: mf.TwoLayer("relu", d=2).check_inputs([[1.0]]), r"shape \(n, 2\)"),
+        (
+            lambda: mf.TwoLayer("relu", d=2).vjp(np.ones((1, 4)), np.ones((3, 2)), np.ones(2)),
+            r"q must have shape \(3,\)",
+        ),
         (lambda: mf.Spikes(1, 2, spectrum=[1.0]), "spectrum"),
         (lambda: mf.Spikes(1, 2).features([[0.0]], [[3.0]]), "integers"),
         (lambda: mf.SignedSquareReLU(2).features([[0.0, 1.0]], [[3.0]]), "X must have shape"),

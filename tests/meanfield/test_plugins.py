@@ -58,6 +58,16 @@ class ReturnsArray(NamedTuple):
         return 1.0
 
 
+class Complex(NamedTuple):
+    gain: float = 1.0
+
+    def value(self, z: float) -> complex:
+        return 1j * z
+
+    def slope(self, z: float) -> complex:
+        return 1j
+
+
 class GivesNaN(NamedTuple):
     gain: float = 1.0
 
@@ -105,6 +115,7 @@ def test_a_users_activation_trains_as_a_built_in_does() -> None:
         (WrongShortcut(), "slope_from_value"),
         (ReturnsArray(), "one number"),
         (GivesNaN(), "nan"),
+        (Complex(), "one number"),
         (NoFields(), "no fields"),
         (object(), "NamedTuple"),
         (math.tanh, "NamedTuple"),
@@ -319,3 +330,5 @@ def test_functionals_that_are_not_of_the_form_r_of_a_linear_map() -> None:
 def test_something_that_is_no_functional() -> None:
     with pytest.raises(mf.PluginError, match="first_variation"):
         mf.WassersteinFlow(object())
+    with pytest.raises(mf.PluginError, match="pass an instance"):
+        mf.WassersteinFlow(mf.Objective)
