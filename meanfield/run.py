@@ -12,7 +12,7 @@ from solvers.result import load as load_trajectory
 
 if TYPE_CHECKING:
     from meanfield.certificate import Certificate
-    from meanfield.diagnostics.regime import RegimeReport
+    from meanfield.diagnostics._regime import RegimeReport
 
 BIBTEX = {
     "WassersteinFlow": """@inproceedings{chizat2018global,
@@ -74,7 +74,7 @@ class Run(Trajectory):
 
     def regime(self) -> RegimeReport:
         """How lazy or rich the run was: movement, activation flips, change of the tangent kernel."""
-        from meanfield.diagnostics.regime import regime
+        from meanfield.diagnostics._regime import regime
 
         return regime(self)
 

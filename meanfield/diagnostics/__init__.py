@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from meanfield.diagnostics import chaos
+from meanfield.diagnostics._compare import Comparison, compare
+from meanfield.diagnostics._regime import RegimeReport, regime
 from meanfield.diagnostics.chaos import ChaosReport
-from meanfield.diagnostics.compare import Comparison, compare
-from meanfield.diagnostics.regime import RegimeReport, regime
 
 __all__ = ["ChaosReport", "Comparison", "RegimeReport", "chaos", "compare", "regime"]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from meanfield.diagnostics.compare import DISTANCES, cloud_distance, predictor
+from meanfield.diagnostics._compare import DISTANCES, cloud_distance, predictor
 from meanfield.flows import SGD, WassersteinFlow
 from meanfield.plugins import check_functional
 from solvers import _check, integrate

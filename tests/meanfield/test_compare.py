@@ -12,7 +12,7 @@ import pytest
 
 import meanfield as mf
 import solvers
-from meanfield.diagnostics.compare import cloud_distance
+from meanfield.diagnostics._compare import cloud_distance
 
 X = np.linspace(-1.0, 1.5, 12)[:, None]
 KAPPA = float(np.mean(X**2))

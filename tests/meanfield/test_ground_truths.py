@@ -9,7 +9,7 @@ import pytest
 
 import meanfield as mf
 import solvers
-from meanfield.diagnostics.regime import tangent_kernel
+from meanfield.diagnostics._regime import tangent_kernel
 
 
 @pytest.mark.parametrize("frequencies", [2, 5])
