@@ -3,7 +3,7 @@
 To add one, write a class like these (here or in a script of your own): at least one field, scalar in, scalar
 out, branches allowed. Optional methods and constants tell the library more:
 
-- ``degree``: sigma(c z) = c^degree sigma(z) for c > 0; None if not homogeneous;
+- ``degree``: sigma(c z) = c^degree sigma(z) for c > 0, where that holds;
 - ``slope_from_value(s)``: sigma'(z) from s = sigma(z), where that is cheaper;
 - ``smooth``: False if the slope jumps (then the flow's velocity does too, on finite data);
 - ``bounds``: a `Bounds`, the constants that proofs ask for, tested against the function.
@@ -42,7 +42,7 @@ class ReLU(NamedTuple):
     slope_at_zero: float = 0.0
 
     @property
-    def degree(self) -> int | None:
+    def degree(self) -> int:
         return 1
 
     @property
@@ -66,7 +66,7 @@ class LeakyReLU(NamedTuple):
     negative_slope: float = 0.01
 
     @property
-    def degree(self) -> int | None:
+    def degree(self) -> int:
         return 1
 
     @property
@@ -91,14 +91,6 @@ class Tanh(NamedTuple):
     gain: float = 1.0
 
     @property
-    def degree(self) -> int | None:
-        return None
-
-    @property
-    def smooth(self) -> bool:
-        return True
-
-    @property
     def bounds(self) -> Bounds:
         g = abs(self.gain)
         # |tanh''| is largest where tanh^2 = 1/3: 4/(3 sqrt 3).
@@ -119,14 +111,6 @@ class Sigmoid(NamedTuple):
     """``1 / (1 + exp(-gain * z))``."""
 
     gain: float = 1.0
-
-    @property
-    def degree(self) -> int | None:
-        return None
-
-    @property
-    def smooth(self) -> bool:
-        return True
 
     @property
     def bounds(self) -> Bounds:
@@ -150,14 +134,6 @@ class Softplus(NamedTuple):
     beta: float = 1.0
 
     @property
-    def degree(self) -> int | None:
-        return None
-
-    @property
-    def smooth(self) -> bool:
-        return True
-
-    @property
     def bounds(self) -> Bounds:
         return Bounds(INFINITE, 1.0, 1.0, self.beta / 4.0)
 
@@ -172,14 +148,6 @@ class Erf(NamedTuple):
     """``erf(scale * z)``; the default scale 1/sqrt 2 is the one of the closed-form kernels."""
 
     scale: float = math.sqrt(0.5)
-
-    @property
-    def degree(self) -> int | None:
-        return None
-
-    @property
-    def smooth(self) -> bool:
-        return True
 
     @property
     def bounds(self) -> Bounds:
@@ -202,12 +170,8 @@ class Quadratic(NamedTuple):
     factor: float = 1.0
 
     @property
-    def degree(self) -> int | None:
+    def degree(self) -> int:
         return 2
-
-    @property
-    def smooth(self) -> bool:
-        return True
 
     @property
     def bounds(self) -> Bounds:
@@ -226,12 +190,8 @@ class Identity(NamedTuple):
     factor: float = 1.0
 
     @property
-    def degree(self) -> int | None:
+    def degree(self) -> int:
         return 1
-
-    @property
-    def smooth(self) -> bool:
-        return True
 
     @property
     def bounds(self) -> Bounds:
@@ -255,10 +215,6 @@ class PiecewiseLinear(NamedTuple):
     """
 
     knots: Any
-
-    @property
-    def degree(self) -> int | None:
-        return None
 
     @property
     def smooth(self) -> bool:
