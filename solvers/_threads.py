@@ -27,7 +27,8 @@ def _forget_pool() -> None:
 
 
 # The threads of a pool do not survive a fork; a child makes its own.
-os.register_at_fork(after_in_child=_forget_pool)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forget_pool)
 
 
 def for_blocks(work: Callable[[int, int], object], blocks: int, parallel: bool) -> None:
