@@ -91,8 +91,19 @@ class ConicFlow:
 
     def velocity(self, measure: ParticleMeasure) -> tuple[Array, Array]:
         """``(log w)'`` (m,) and ``theta'`` (m, p) of every particle."""
-        values, gradient = functional_variation(self.objective, require_measure(measure))
-        return -4.0 * self.alpha * values, -self.beta * gradient
+        measure = require_measure(measure)
+        values, gradient = functional_variation(self.objective, measure)
+        space = getattr(self.objective, "space", None) if self.space is None else self.space
+        return -4.0 * self.alpha * values, -self.beta * self._movable(measure, gradient, space)
+
+    def _movable(self, measure: ParticleMeasure, gradient: Array, space: Any) -> Array:
+        """The part of a gradient along which particles move: layers that train, tangent to the sphere."""
+        mobility = getattr(self.objective, "mobility", None)
+        if mobility is not None:
+            gradient = gradient * mobility
+        if space is not None and type(space).__name__ == "Sphere":
+            gradient = space.tangent(measure.positions, gradient)
+        return gradient
 
 
 class _BoundConic(BoundParticles):
@@ -130,10 +141,6 @@ class _BoundConic(BoundParticles):
             np.multiply(values, -4.0 * flow.alpha, out=out[: self.m])
         else:
             np.multiply(values, -2.0 * flow.alpha * z[: self.m], out=out[: self.m])
-        mobility = getattr(self.functional, "mobility", None)
-        if mobility is not None:
-            gradient = gradient * mobility
-        if self.space is not None and type(self.space).__name__ == "Sphere":
-            gradient = self.space.tangent(measure.positions, gradient)
+        gradient = flow._movable(measure, gradient, self.space)
         np.multiply(gradient, -flow.beta, out=out[self.m :].reshape(self.shape))
         return out

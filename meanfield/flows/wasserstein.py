@@ -74,7 +74,12 @@ class WassersteinFlow:
         Also callable as ``velocity(t, z, out)`` for equal weights, as `solvers.Flow` has it.
         """
         if len(args) == 1:
-            return functional_velocity(self.objective, require_measure(args[0])) * self.time_factor
+            measure = require_measure(args[0])
+            velocity = functional_velocity(self.objective, measure)
+            space = getattr(self.objective, "space", None)
+            if space is not None and type(space).__name__ == "Sphere":
+                velocity = space.tangent(measure.positions, velocity)
+            return velocity * self.time_factor
         t, z, out = args
         dim = (
             int(self.objective.network.dim)

@@ -182,6 +182,41 @@ def test_particles_on_the_sphere_stay_there() -> None:
     assert objective.certificate(run.final).exact
 
 
+class OnTheSphere:
+    """A user's neuron relu(w . x) with w on the sphere."""
+
+    dim, space, smooth = 2, solvers.Sphere(2), False
+
+    def features(self, positions: Any, X: Any) -> Any:
+        return np.maximum(positions @ X.T, 0.0)
+
+    def vjp(self, positions: Any, X: Any, q: Any) -> Any:
+        return ((positions @ X.T > 0) * q) @ X
+
+
+FROZEN = mf.TwoLayer("tanh", d=2, train=("w",), rates={"w": 3.0})
+
+
+@pytest.mark.parametrize(
+    ("flow", "dim"),
+    [
+        (mf.ConicFlow(mf.Objective(FROZEN, X, Y)), 4),
+        (mf.ConicFlow(mf.Objective(OnTheSphere(), X, Y)), 2),
+        (mf.ConicFlow(mf.Objective(mf.TwoLayer("relu", 2, False, a=1.0), X, Y), space=solvers.Sphere(2)), 2),
+        (mf.WassersteinFlow(mf.Objective(FROZEN, X, Y)), 4),
+        (mf.WassersteinFlow(mf.Objective(OnTheSphere(), X, Y)), 2),
+    ],
+)
+def test_the_velocity_shown_is_the_one_followed(flow: Any, dim: int) -> None:
+    positions = np.random.default_rng(0).standard_normal((5, dim))
+    mu = mf.ParticleMeasure(positions / np.linalg.norm(positions, axis=1, keepdims=True))
+    z = flow.pack(mu)
+    followed = flow.prepare(mu).velocity(0.0, z, np.empty_like(z))
+    shown = flow.velocity(mu)
+    parts = [shown] if isinstance(shown, np.ndarray) else list(shown)
+    assert np.array_equal(np.concatenate([part.reshape(-1) for part in parts]), followed)
+
+
 def test_the_alpha_clock() -> None:
     network = mf.TwoLayer("tanh", d=2, scale=5.0)
     objective = mf.Objective(network, X, Y)
