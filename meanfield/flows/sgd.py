@@ -65,6 +65,10 @@ class SGD:
         n = objective.X.shape[0]
         if not replace and self.batch is not None and self.batch > n and sampler is None:
             raise InputError(f"batch={self.batch} without replacement needs at least as many data, not {n}")
+        if not replace and objective.sample_weight is not None and sampler is None:
+            raise InputError(
+                "replace=False would draw weighted data with a bias; leave out replace or sample_weight"
+            )
         self.sampler = sampler
         self.replace = bool(replace)
         self.words = seed_words(rng, "sgd")
@@ -110,7 +114,8 @@ class SGD:
             return self.objective
         draw = np.random.Generator(np.random.Philox(key=self.words, counter=[0, 0, 0, k]))
         if self.sampler is not None:
-            return self.objective.on(*self._fresh(self.sampler(draw, self.batch)))
+            X, y = self._fresh(self.sampler(draw, self.batch))
+            return self.objective.on(X, y, self._each(X.shape[0]))
         n = self.objective.X.shape[0]
         weight = self.objective.sample_weight
         if weight is not None:
@@ -120,11 +125,14 @@ class SGD:
             chosen = draw.integers(0, n, size=self.batch)
         else:
             chosen = draw.choice(n, size=self.batch, replace=False)
-        each = None
-        if getattr(self.objective.loss, "reduction", "mean") == "sum":
-            # A batch stands for all data: its sum is scaled up so that the gradient is unbiased.
-            each = np.full(self.batch, (n if weight is None else float(weight.sum())) / self.batch)
-        return self.objective.on(self.objective.X[chosen], self.objective.y[chosen], each)
+        return self.objective.on(self.objective.X[chosen], self.objective.y[chosen], self._each(self.batch))
+
+    def _each(self, size: int) -> Array | None:
+        """Weights of a batch of a summed loss: it stands for all data, scaled up so that the gradient is unbiased."""
+        if getattr(self.objective.loss, "reduction", "mean") != "sum":
+            return None
+        weight = self.objective.sample_weight
+        return np.full(size, (self.objective.X.shape[0] if weight is None else float(weight.sum())) / size)
 
     def _fresh(self, drawn: Any) -> tuple[Array, Array]:
         """What a sampler drew, checked: compiled kernels would read beyond arrays of other shapes."""
