@@ -74,6 +74,12 @@ def start_method(bound: Any, method: Any, t0: float, z: Array, t_end: float) -> 
         if method is not None:
             raise InputError(f"{type(bound).__name__} is a map with a step of its own; leave out method")
         step = _check.number(bound.default_step, "default_step", positive=True)
+        # Not shortened, it would end beyond t_end, by as much as one likes.
+        if step > (t_end - t0) * (1 + 1e-9) > 0.0:
+            raise InputError(
+                f"the flow's step, {step:g}, is longer than the run from t = {t0:g} to "
+                f"{t_end:g}; take a smaller step or a later t_end"
+            )
         return MapStepper(bound, t0, z, t_end, step, whole=True), f"map(step={step:g})", "the flow is a map"
     if bound.kind == "sde":
         step = getattr(method, "step", None) if method is not None else getattr(bound, "default_step", None)

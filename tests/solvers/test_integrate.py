@@ -442,6 +442,12 @@ def test_a_real_signal_interrupts(tmp_path):
 # -- kinds, projections, chunks -------------------------------------------------------------------------------
 
 
+def test_a_map_whose_step_is_longer_than_the_run_is_refused():
+    with pytest.raises(InputError, match="step, 1.5, is longer than the run from t = 0 to 1;"):
+        solvers.integrate(Counter(step=1.5), np.ones(2), 1.0)
+    assert solvers.integrate(Counter(step=0.1 + 0.2), np.ones(2), 0.3).stats["steps"] == 1
+
+
 def test_a_map_runs_its_own_steps():
     flow = Counter(0.25)
     run = solvers.integrate(flow, [1.0, 2.0], 2.0, save=[0.6])
