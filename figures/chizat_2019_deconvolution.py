@@ -24,7 +24,7 @@ import numpy as np
 
 import meanfield as mf
 import solvers
-from meanfield.gallery import Claim
+from meanfield.gallery import Claim, check_sizes
 from solvers.protocols import Array
 
 TRUTH = np.pi + np.array([[0.0, 0.0], [1.7, -0.3], [0.7, 1.3]])
@@ -48,6 +48,9 @@ class Config:
     accuracy: float = 1e-8
     longest: int = 20000  # iterations after which a run of the scan gives up
     seed: int = 0  # unused: nothing here is random
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
 
     @classmethod
     def quick(cls) -> Config:

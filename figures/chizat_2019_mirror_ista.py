@@ -23,7 +23,7 @@ import numpy as np
 
 import meanfield as mf
 import solvers
-from meanfield.gallery import Claim
+from meanfield.gallery import Claim, check_sizes
 from solvers.errors import InputError
 
 MASS, SPIKE = 1.0, np.pi
@@ -43,6 +43,9 @@ class Config:
     start: float = 1.44  # mass of the mirror's start, evenly spread
     iterations: int = 1000
     seed: int = 0  # unused: nothing here is random
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
 
     @classmethod
     def quick(cls) -> Config:

@@ -25,7 +25,7 @@ import numpy as np
 
 import meanfield as mf
 import solvers
-from meanfield.gallery import Claim
+from meanfield.gallery import Claim, check_sizes
 from solvers.errors import InputError
 from solvers.protocols import Array
 
@@ -51,6 +51,9 @@ class Config:
     batch: int = 500
     d: int = 20
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
 
     @classmethod
     def quick(cls) -> Config:

@@ -29,7 +29,7 @@ import meanfield as mf
 import solvers
 from figures._chizat_bach_2018 import ForwardBackward, truths
 from meanfield._kernels.two_layer_blas import one_blas_thread
-from meanfield.gallery import Claim
+from meanfield.gallery import Claim, check_sizes
 from solvers.protocols import Array
 
 STARTS = ("outer weights 0", "small sphere", "standard Gaussian", "all directions alike")
@@ -62,6 +62,9 @@ class Config:
     samples: int = 4000  # of the test set; twice as many for least squares
     start_width: int = 30  # of the comparison of starts
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
 
     @classmethod
     def quick(cls) -> Config:

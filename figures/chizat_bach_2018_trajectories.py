@@ -30,7 +30,7 @@ import meanfield as mf
 import solvers
 from figures._chizat_bach_2018 import ForwardBackward, distance_to_spikes, truths
 from meanfield._kernels.two_layer_blas import one_blas_thread
-from meanfield.gallery import Claim
+from meanfield.gallery import Claim, check_sizes
 from solvers.protocols import Array
 
 # Excess over F*, relative to that of the start, below which a run counts as having reached the minimum.
@@ -60,6 +60,9 @@ class Config:
     radius: float = 0.3  # |w| at the start
     replicas: int = 6
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
 
     @classmethod
     def quick(cls) -> Config:

@@ -23,7 +23,7 @@ import numpy as np
 
 import meanfield as mf
 import solvers
-from meanfield.gallery import Claim
+from meanfield.gallery import Claim, check_sizes
 from solvers.protocols import Array
 
 RAMP = ((0.5, -2.5), (1.5, 7.5))
@@ -54,6 +54,9 @@ class Config:
     sgd_batch: int = 200
     test: int = 2000  # points in which risks of particles and SGD are measured
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
 
     @classmethod
     def quick(cls) -> Config:

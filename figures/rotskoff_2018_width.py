@@ -23,7 +23,7 @@ import numpy as np
 
 import meanfield as mf
 import solvers
-from meanfield.gallery import Claim
+from meanfield.gallery import Claim, check_sizes
 
 REMEMBERED = "Rotskoff, Vanden-Eijnden 2018, 3-spin experiment (as remembered, not re-read)"
 HERE = "found here"
@@ -44,6 +44,9 @@ class Config:
     outer: float = 5.0  # standard deviation of a_j at the start; those of w_j and b_j are 1
     test: int = 1000  # points in which losses are measured
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
 
     @classmethod
     def quick(cls) -> Config:

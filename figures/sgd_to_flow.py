@@ -28,7 +28,7 @@ import numpy as np
 
 import meanfield as mf
 import solvers
-from meanfield.gallery import Claim
+from meanfield.gallery import Claim, check_sizes
 
 THEORY = "Mei, Montanari, Nguyen 2018 (1804.06561), as remembered; not re-read"
 FLUCTUATIONS = "Rotskoff, Vanden-Eijnden 2018 (1805.00915), as remembered; not re-read"
@@ -60,6 +60,9 @@ class Config:
     sgd_repeats: int = 30
     batch: int = 5
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
 
     @classmethod
     def quick(cls) -> Config:

@@ -24,7 +24,8 @@ import pkgutil
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -34,10 +35,10 @@ import numpy as np
 
 from meanfield import _settings
 from meanfield._claims import Claim, Claims, claims_table
-from solvers._check import choice
+from solvers._check import choice, number
 from solvers._files import HEADER, read_arrays, write_arrays, write_text
 from solvers._rng import generator
-from solvers.errors import InputError, PluginError
+from solvers.errors import FileFormatError, InputError, PluginError
 from solvers.provenance import jsonable, provenance
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "Claims",
     "FigureInfo",
     "FigureResult",
+    "check_sizes",
     "claims_table",
     "discover",
     "load_figure",
@@ -172,6 +174,28 @@ def configure(
     return module, _settings.replace(getattr(module.Config, preset)(), overrides or {})
 
 
+def check_sizes(config: Any) -> None:
+    """For a ``Config`` of sizes and steps, from its ``__post_init__``: nothing negative, no count 0, no empty list.
+
+    Parameters
+    ----------
+    config : frozen dataclass
+        Its numbers, and those in its tuples, are checked; ``seed`` may be 0.
+
+    Raises
+    ------
+    InputError
+    """
+    for entry in dataclasses.fields(config):
+        value = getattr(config, entry.name)
+        if value == ():
+            raise InputError(f"{entry.name} must hold at least one value")
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, (int, float)) and not isinstance(one, bool):
+                count = isinstance(one, int) and entry.name != "seed"
+                number(one, entry.name, positive=count, nonnegative=True)
+
+
 # Running ----------------------------------------------------------------------------------------------------
 
 
@@ -207,9 +231,10 @@ def run_figure(
     module, config = configure(name, preset, overrides)
     stream = generator(config.seed if rng is None else rng, "figure")
     wall, cpu = time.perf_counter(), time.process_time()
-    arrays = _checked_arrays(module.compute(config, stream), module.__name__)
-    seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
-    found = module.claims(arrays)
+    with _blamed(overrides):
+        arrays = _checked_arrays(module.compute(config, stream), module.__name__)
+        seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
+        found = module.claims(arrays)
     if not isinstance(found, (list, tuple)) or not all(isinstance(claim, Claim) for claim in found):
         raise PluginError(f"claims(arrays) of {module.__name__} must return a list of Claim objects")
     title = Path(os.fspath(name)).stem
@@ -227,6 +252,21 @@ def run_figure(
         cpu_seconds=cpu_seconds,
         module=module,
     )
+
+
+@contextmanager
+def _blamed(overrides: Mapping[str, Any] | None) -> Iterator[None]:
+    """A figure that fails under settings of the user's own is refused in one sentence; without, it is a defect."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        if not overrides or isinstance(error, (InputError, PluginError, FileFormatError)):
+            raise
+        chosen = ", ".join(f"{key}={value}" for key, value in overrides.items())
+        raise InputError(
+            f"the figure cannot be computed with {chosen} ({type(error).__name__}: {error}); "
+            "choose values nearer to the preset's"
+        ) from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -398,3 +398,13 @@ def test_wrong_names_are_refused(toy: Path, tmp_path: Path) -> None:
         gallery.run_figure(tmp_path / "none.py")
     with pytest.raises(InputError, match="format"):
         gallery.run_figure(toy).save(tmp_path, ["gif"])
+
+
+def test_settings_under_which_a_figure_fails_are_refused_in_one_sentence(toy: Path) -> None:
+    toy.write_text(TOY.replace("config.steps)", "config.steps)[10:]"))
+    gallery.run_figure(toy)
+    with pytest.raises(InputError, match=r"cannot be computed with steps=5 \(IndexError: "):
+        gallery.run_figure(toy, overrides={"steps": "5"})
+    toy.write_text(TOY.replace("config.steps)", "config.steps)[20]"))
+    with pytest.raises(IndexError):
+        gallery.run_figure(toy)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from meanfield import _settings, gallery
+from solvers.errors import InputError
 
 FIGURES = sorted(gallery.discover())
 PUBLISHED = [
@@ -45,6 +46,17 @@ def test_every_setting_can_be_given_as_text(name: str, preset: str) -> None:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         assert _settings.parse(as_typed(value), hints[field.name], field.name) == value
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_sizes_and_steps_below_zero_are_refused_before_any_computing(name: str) -> None:
+    config = gallery.load_figure(name).Config.quick()
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        least = 0 if isinstance(value, int) and field.name != "seed" else -1
+        for bad in [str(least), "-3"] if not isinstance(value, tuple) else ["-1", ""]:
+            with pytest.raises(InputError, match=field.name):
+                gallery.configure(name, "quick", {field.name: bad})
 
 
 def as_typed(value: Any) -> str:
