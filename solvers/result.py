@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
@@ -123,9 +123,9 @@ class Trajectory:
         rows = {"time": f"{self.t[0]:g} to {self.t[-1]:g}, {len(self.t)} saves"}
         rows |= {f"{k} (last)": v for k, v in self._last().items()}
         rows |= {"status": f"{self.status.name}: {self.message or self.advice}"}
-        rows |= {
-            k: str(self.stats[k]) for k in ("method", "steps", "evaluations", "seconds") if k in self.stats
-        }
+        rows |= {k: str(self.stats[k]) for k in ("method", "steps", "evaluations") if k in self.stats}
+        if "seconds" in self.stats:
+            rows["seconds"] = f"{self.stats['seconds']:.3g}"
         cells = "".join(
             f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items()
         )
@@ -194,7 +194,11 @@ class Trajectory:
 T = TypeVar("T", bound=Trajectory)
 
 
-def load(path: str | os.PathLike[str], trajectory_type: type[T] = Trajectory) -> T:  # type: ignore[assignment]
+@overload
+def load(path: str | os.PathLike[str]) -> Trajectory: ...
+@overload
+def load(path: str | os.PathLike[str], trajectory_type: type[T]) -> T: ...
+def load(path: str | os.PathLike[str], trajectory_type: type[Any] = Trajectory) -> Any:
     """Read a trajectory written by ``run.save(path)``; its ``flow`` is None.
 
     Parameters

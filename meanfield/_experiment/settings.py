@@ -260,6 +260,8 @@ def _of_type(value: Any, kind: Any, name: str) -> Any:
             return dict(value)
         return {key: _of_type(number, entry, f"{name}.{key}") for key, number in value.items()}
     if origin is tuple:
+        if isinstance(value, str) and get_args(kind)[0] is str:
+            value = [value]
         if not isinstance(value, list) or not value:
             raise wrong
         return tuple(_of_type(one, get_args(kind)[0], f"each entry of {name}") for one in value)
@@ -273,5 +275,5 @@ def _word(kind: Any) -> str:
     if kind in words:
         return words[kind]
     if get_origin(kind) is tuple:
-        return f"a list of {'texts' if get_args(kind)[0] is str else 'numbers'}"
+        return f"a list of one or more {'texts' if get_args(kind)[0] is str else 'numbers'}"
     return "a table"

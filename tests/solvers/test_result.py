@@ -45,6 +45,7 @@ def test_reading(run):
     page = run._repr_html_()
     assert page.startswith("<table>")
     assert "a/b c (last)" in page
+    assert f"<td>{run.stats['seconds']:.3g}</td>" in page
 
 
 def test_frozen(run):
