@@ -89,7 +89,10 @@ class Claim:
         absolute: float | None = None,
         source: str = "",
     ) -> Claim:
-        """``|measured - expected| <= absolute``, or ``<= relative * |expected|``; give exactly one of the two."""
+        """``|measured - expected| <= absolute``, or ``<= relative * |expected|``; give exactly one of the two.
+
+        Like its sisters it takes the `statement` in one sentence and the `source` of what is expected.
+        """
         if (relative is None) == (absolute is None):
             raise InputError("give exactly one of relative= and absolute=")
         tolerance = _scalar(relative if relative is not None else absolute, "tolerance")
@@ -233,7 +236,7 @@ class Claim:
 
 
 class Claims(tuple[Claim, ...]):
-    """Claims in the order in which they were made; prints as a table, `hold` tells whether all of them do."""
+    """A tuple of claims, in the order in which they were made; prints as a table, `hold` says if all of them do."""
 
     def __new__(cls, claims: Iterable[Claim] = ()) -> Claims:
         collected = tuple(claims)

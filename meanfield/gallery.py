@@ -309,7 +309,7 @@ class FigureResult:
     plot = draw
 
     def save(self, folder: str | os.PathLike[str] = ".", formats: Iterable[str] = ("png",)) -> list[Path]:
-        """Write ``NAME.npz`` (arrays and provenance) and the picture in each of `formats`; return the paths.
+        """Write ``NAME.npz`` (arrays and provenance) and the picture in each of `formats` to `folder`; return paths.
 
         Each file is written under a temporary name, then moved into place. Equal input gives equal bytes of
         the pictures: no dates are written.
@@ -365,7 +365,7 @@ class FigureResult:
 
 
 def load_result(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The arrays and the provenance of an ``.npz`` that `FigureResult.save` wrote; nothing is unpickled.
+    """The arrays and the provenance of the ``.npz`` at `path` that `FigureResult.save` wrote; nothing is unpickled.
 
     Raises
     ------

@@ -297,7 +297,15 @@ class Objective:
         return float(np.sum(measure.weights * squares.sum(axis=1)))
 
     def certificate(self, measure: ParticleMeasure, **options: Any) -> Certificate:
-        """An upper bound of ``F(mu) - inf F`` by convex duality, with the worst neuron; see `Certificate`."""
+        """An upper bound of ``F(mu) - inf F`` by convex duality, with the worst neuron; see `Certificate`.
+
+        Parameters
+        ----------
+        measure : ParticleMeasure
+        **options
+            ``rng`` (0 by default) for the starts of heuristic searches, ``starts`` (k, p): further neurons from which
+            they start.
+        """
         from meanfield.certificate import certify
 
         self._check_measure(measure)
@@ -306,7 +314,7 @@ class Objective:
     # -- for flows ------------------------------------------------------------------------------------------
 
     def on(self, X: Array, y: Array, sample_weight: Array | None = None) -> Objective:
-        """The same objective on other data, unchecked: what a minibatch is."""
+        """The same objective on other data X, y with their `sample_weight`, unchecked: what a minibatch is."""
         other = copy.copy(self)
         other.X, other.y, other.sample_weight = X, y, sample_weight
         other._operator = bind(self.network, X)

@@ -16,7 +16,7 @@ from solvers.protocols import Array
 
 
 class NoRegularizer(NamedTuple):
-    """``V = 0``."""
+    """``V = 0``; `strength` is there because a plug-in needs a field, and has no effect."""
 
     strength: float = 0.0
 
@@ -44,6 +44,13 @@ class PathNorm(NamedTuple):
 
     At the balance |a| = |(w, b)| it equals `Ridge` of the same strength, and it is never larger. The gradient
     is set to 0 in a factor whose norm is 0 (a subgradient).
+
+    Parameters
+    ----------
+    strength : float
+        Non-negative.
+    outer, fixed
+        How many coordinates are outer weights, or |a| where `TwoLayer` has it fixed; `Objective` sets them.
     """
 
     strength: float

@@ -100,6 +100,8 @@ class Run(Trajectory):
             Train so many of the start's particles, chosen by `subsample`; all of them by default.
         sampler : callable, optional
             Fresh samples; see `SGD`.
+        observers : sequence
+            As of `solvers.integrate`: `solvers.Progress`, `solvers.Checkpoint`, ...
         """
         from meanfield.flows import SGD
         from solvers import integrate
@@ -114,7 +116,7 @@ class Run(Trajectory):
         return run
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
-        """The objective against time; see `meanfield.plotting.objective`."""
+        """The objective against time; `ax` and other options as of `meanfield.plotting.objective`."""
         from meanfield import plotting
 
         return plotting.objective(self, ax=ax, **options)
@@ -132,6 +134,6 @@ def _described_flow(run: Trajectory) -> Any:
 
 
 def load(path: Any) -> Run:
-    """Read a run that ``run.save`` wrote. Never unpickles; ``run.attach(flow)`` gives it its objective again."""
+    """Read a run that ``run.save(path)`` wrote. Never unpickles; ``run.attach(flow)`` gives it its objective again."""
     plain: Trajectory = load_trajectory(path)
     return Run(**{field.name: getattr(plain, field.name) for field in dataclasses.fields(Trajectory)})

@@ -150,18 +150,19 @@ class ParticleMeasure:
     def sphere(cls, where: Any, width: int, rng: Any = 0, **options: Any) -> ParticleMeasure:
         """Particles uniform on a sphere; for a network, inner weights on the sphere and outer weights +-1.
 
-        Options as in `gaussian`, with ``method`` also "equispaced" in the plane, and ``radius``.
+        `where`, `width`, `rng` and the options as of `gaussian`, with ``method`` also "equispaced" in the plane, and
+        ``radius``.
         """
         return cls._drawn(where, "sphere", width, rng, options)
 
     @classmethod
     def uniform(cls, where: Any, width: int, rng: Any = 0, **options: Any) -> ParticleMeasure:
-        """Particles uniform on a compact space (torus, sphere)."""
+        """Particles uniform on a compact space (torus, sphere); `where`, `width`, `rng`, options as of `gaussian`."""
         return cls._drawn(where, "uniform", width, rng, options)
 
     @classmethod
     def grid(cls, where: Any, width: int) -> ParticleMeasure:
-        """Particles at the cell centres of a regular grid of a torus."""
+        """`width` particles (a dim-th power) at the cell centres of a regular grid of the torus `where`."""
         return cls._drawn(where, "grid", width, 0, {})
 
     @classmethod
@@ -301,7 +302,7 @@ class ParticleMeasure:
         return Moments(mass, mean, (share[:, None] * centred).T @ centred)
 
     def integrate(self, function: Callable[[Array], Any]) -> Any:
-        """``int g dmu = sum_j s_j p_j g(theta_j)`` for g taking (m, p) to (m,) or (m, ...)."""
+        """``int g dmu = sum_j s_j p_j g(theta_j)`` for g = `function`, taking (m, p) to (m,) or (m, ...)."""
         values = np.asarray(function(self._positions))
         if values.shape[:1] != (self.width,):
             raise InputError(
@@ -348,7 +349,7 @@ class ParticleMeasure:
     # -- new measures from old ------------------------------------------------------------------------------
 
     def replace(self, **changes: Any) -> ParticleMeasure:
-        """The same measure with some of positions=, weights=, signs=, layout= changed (and checked)."""
+        """The same measure with `changes`: some of positions=, weights=, signs=, layout=, checked."""
         fields = {
             "positions": self._positions,
             "weights": self._weights,
@@ -364,7 +365,7 @@ class ParticleMeasure:
         return self.replace(positions=positions)
 
     def push_forward(self, function: Callable[[Array], Any]) -> ParticleMeasure:
-        """The image measure ``T # mu``: particle theta_j goes to T(theta_j); T takes (m, p) to (m, p')."""
+        """The image measure ``T # mu``: particle theta_j goes to T(theta_j); T = `function` takes (m, p) to (m, p')."""
         image = _check.array(function(np.array(self._positions)), "the image of push_forward", ndim=(1, 2))
         image = image[:, None] if image.ndim == 1 else image
         if image.shape[0] != self.width:
@@ -437,7 +438,7 @@ class ParticleMeasure:
         return ParticleMeasure(positions, mass, signs, self._layout)
 
     def concatenate(self, other: ParticleMeasure) -> ParticleMeasure:
-        """The sum of two measures: the particles of both."""
+        """The sum of this measure and the `other`: the particles of both."""
         if other.dim != self.dim:
             raise InputError(f"cannot add measures on R^{self.dim} and R^{other.dim}")
         signs = None
@@ -466,7 +467,7 @@ class ParticleMeasure:
 
     @classmethod
     def from_dict(cls, arrays: Mapping[str, Any]) -> ParticleMeasure:
-        """The measure that `to_arrays` described."""
+        """The measure whose `to_arrays` is `arrays`."""
         layout = None
         if "layout_names" in arrays:
             layout = {

@@ -155,6 +155,17 @@ class StopRule:
 
     Anything with ``observe(view) -> reason or None`` serves as a stop rule; this one covers the common cases. A rule
     that needs the flow (an optimality gap, say) finds it in ``view.flow``, the state in ``view.state``.
+
+    Parameters
+    ----------
+    measure : callable
+        ``measure(view) -> float``.
+    what : str
+        What the message calls the number.
+    below, above : float, optional
+        The bounds.
+    when : When
+        How often to look; at every save by default.
     """
 
     measure: Callable[[View], Any]

@@ -116,7 +116,7 @@ class Torus:
         _check.number(self.period, "period", positive=True)
 
     def sample(self, kind: str, m: int, rng: Any, *, method: str = "random") -> Array:
-        """Draw m points: "uniform" (independent or Sobol) or "grid" (cell centres; m must be a power of dim)."""
+        """Draw m points: "uniform" (independent or Sobol) or "grid" (cell centres; m must be k^dim)."""
         _check.choice(kind, "kind", ("uniform", "grid"))
         draw = generator(rng, "measure")
         if kind == "uniform":
@@ -148,7 +148,7 @@ class Torus:
         return vectors
 
     def distance(self, x: Array, y: Array) -> Array:
-        """Geodesic distance: the shortest of all representatives."""
+        """Geodesic distance of x and y: the shortest of all representatives."""
         gap = np.abs(self.wrap(np.asarray(x) - np.asarray(y)))
         return np.asarray(np.linalg.norm(np.minimum(gap, self.period - gap), axis=-1))
 
@@ -182,7 +182,7 @@ class Sphere:
         return True
 
     def tangent(self, positions: Array, vectors: Array) -> Array:
-        """``v - <v, x> x``, for x on the sphere."""
+        """``v - <v, x> x`` for vectors v at positions x on the sphere."""
         return np.asarray(vectors - np.sum(vectors * positions, axis=-1, keepdims=True) * positions)
 
     def distance(self, x: Array, y: Array) -> Array:

@@ -14,7 +14,14 @@ from solvers.protocols import Array
 
 
 def cluster_labels(k: int = 3, rng: Any = 0) -> Array:
-    """Balanced random labels of the k^2 clusters: floor(k^2/2) of them -1, the others 1; shape (k^2,)."""
+    """Balanced random labels of the k^2 clusters: floor(k^2/2) of them -1, the others 1; shape (k^2,).
+
+    Parameters
+    ----------
+    k : int
+        Clusters along each axis.
+    rng : int, SeedSequence or Generator
+    """
     k = _check.number(k, "k", positive=True, integer=True)
     labels = np.ones(k * k)
     labels[generator(rng, "clusters").permutation(k * k)[: k * k // 2]] = -1.0
@@ -82,7 +89,7 @@ def clusters(
 
 @dataclass(frozen=True)
 class GaussianSampler:
-    """Fresh isotropic Gaussians: ``X, y = sampler(generator, size)``; see `isotropic_gaussians`."""
+    """Fresh isotropic Gaussians: ``X, y = sampler(generator, size)``; d, separation as of `isotropic_gaussians`."""
 
     d: int
     separation: float = 0.8

@@ -226,8 +226,21 @@ def sigmoid_teacher(
 ) -> Any:
     """``y = sum_j c_j / (1 + exp(-norm <u_j, x>)) + noise * N(0, 1)``, |u_j| = 1, c_j = +-1.
 
-    As `relu_teacher`; inner weights of length 4 by default, since sigmoids of shorter ones are nearly affine
-    on normal inputs (a choice of this library)."""
+    Parameters
+    ----------
+    n, d, neurons, rng, inputs, noise, directions, outer, teacher, return_teacher
+        As of `relu_teacher`.
+    norm : float
+        Length of the inner weights: 4 by default, since sigmoids of shorter ones are nearly affine on normal inputs
+        (a choice of this library).
+
+    Returns
+    -------
+    X : ndarray, (n, d)
+    y : ndarray, (n,)
+    teacher : ParticleMeasure
+        If `return_teacher`.
+    """
     measure = _given_or_new(teacher, d, neurons, rng, directions, outer, norm)
     X, y = TeacherSampler(measure, "sigmoid", inputs, noise)(rng, n)
     return (X, y, measure) if return_teacher else (X, y)

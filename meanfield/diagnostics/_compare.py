@@ -107,7 +107,7 @@ class Comparison:
         return plotting.html_table(rows, head, caption)
 
     def plot(self, ax: Any = None, csv: Any = None) -> Any:
-        """The distances over time, on a logarithmic axis of time where the saves span decades."""
+        """The distances over time, on a logarithmic axis if the saves span decades; `csv`, a path, gets the numbers."""
         from meanfield import plotting
 
         ax = plotting.comparison(self, ax=ax, csv=csv)

@@ -67,6 +67,8 @@ def regime(run: Any, points: int = 64, rng: Any = 0) -> RegimeReport:
         Of a flow of an `Objective` with one output.
     points : int
         Data on which the tangent kernel is computed (a random subset if there are more).
+    rng : int, SeedSequence or Generator
+        Chooses the subset.
     """
     points = _check.number(points, "points", positive=True, integer=True)
     objective = run.objective

@@ -81,7 +81,7 @@ class ChaosReport:
     reference: Any = field(repr=False)
 
     def measured(self, name: str, t: float | None = None) -> Array:
-        """(k, repeats): the distance at the save nearest to t, or its largest value over all times.
+        """(k, repeats): the distance `name` at the save nearest to t, or its largest value over all times.
 
         For "square" the largest over times is that of the mean over repeats, ``max_t E|f_m - f|^2``.
         """
@@ -139,7 +139,7 @@ class ChaosReport:
         )
 
     def plot(self, names: Sequence[str] = ("rms",), ax: Any = None, t: float | None = None) -> Any:
-        """Distances against width or step on log axes, with fitted and theoretical slopes."""
+        """The distances `names` at time t (see `measured`) against width or step on log axes, with slopes."""
         from meanfield import plotting
 
         label = "width $m$" if self.axis == "width" else "step $h$"

@@ -71,7 +71,7 @@ class WassersteinFlow:
     def velocity(self, *args: Any) -> Array:
         """The velocity of every particle of a measure, (m, p).
 
-        Also callable as ``velocity(t, z, out)`` for equal weights, as `solvers.Flow` has it.
+        The arguments (`args`) are one measure, or ``t, z, out`` for equal weights, as `solvers.Flow` has them.
         """
         if len(args) == 1:
             measure = require_measure(args[0])

@@ -74,7 +74,10 @@ class Spikes:
         return amplitude
 
     def tables(self, positions: Array, slope: bool = False) -> list[tuple[Array, Array | None]]:
-        """For each axis, c(theta_k; j) and its derivative for all codes j = -frequencies .. frequencies."""
+        """For each axis, c(theta_k; j) and its derivative for all codes j = -frequencies .. frequencies.
+
+        Without `slope` the derivative is None.
+        """
         nf = self.frequencies
         harmonics = np.arange(1, nf + 1)
         result: list[tuple[Array, Array | None]] = []

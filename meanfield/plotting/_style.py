@@ -144,7 +144,7 @@ def save(drawing: Figure | Axes, path: str | os.PathLike[str]) -> Path:
 
 
 def write_csv(path: str | os.PathLike[str], columns: Mapping[str, Any]) -> Path:
-    """Write columns of numbers or words of one length, numbers with all their digits.
+    """Write columns of numbers or words of one length to the file `path`, numbers with all their digits.
 
     Raises
     ------

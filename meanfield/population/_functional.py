@@ -143,7 +143,7 @@ class GaussianPopulation:
     # -- beside the flow ---------------------------------------------------------------------------------------
 
     def kernel(self, positions: Any, others: Any) -> Array:
-        """``E <Phi(theta_i; x), Phi(theta'_j; x)>`` for neurons (m, p) and (m', p): (m, m')."""
+        """``E <Phi(theta_i; x), Phi(theta'_j; x)>`` for neurons `positions` (m, p) and `others` (m', p): (m, m')."""
         outer, inner = self._split(_check.array(positions, "positions", shape=(None, self.network.dim)))
         other_outer, other_inner = self._split(_check.array(others, "others", shape=(None, self.network.dim)))
         matrix = self._form.matrix(inner, other_inner)
@@ -164,7 +164,10 @@ class GaussianPopulation:
         return np.asarray(self.network.predict(self.teacher, X) / self.network.scale)
 
     def sampler(self, generator: np.random.Generator, size: int) -> tuple[Array, Array]:
-        """Fresh inputs x ~ N(0, I_d) (size, d) with targets f_*(x): what ``SGD(sampler=population.sampler)`` draws."""
+        """Fresh inputs x ~ N(0, I_d) (size, d) from `generator`, with targets f_*(x).
+
+        This is what ``SGD(sampler=population.sampler)`` draws.
+        """
         X = generator.standard_normal((size, self.network.d))
         return X, self.target(X)
 
