@@ -16,8 +16,8 @@ units -.9 for d = 5, but -.4 for d = 10, where longer training (t = 8000), large
 for n = 16 to 256 as well. It becomes steeper beyond the 220 coefficients: -.8 from n = 512 to 4096 (one run, t = 8000).
 Without the shorter steps at the end the noise of SGD blurs the slope (ReLU, d = 10: -.8 in one run rather than -1.0).
 
-The paper preset stops at d = 15 and n = 512, below the published sizes: 275 s of one core (7 minutes on a busy machine).
-Slopes of the loss for d = 5, 10, 15: ReLU -1.21, -.91, -.97; sigmoid -1.02, -.61, -.39.
+The paper preset stops at d = 15 and n = 512, below the published sizes. It took 275 s of CPU on one core (7 minutes on
+a busy machine). Slopes of the loss for d = 5, 10, 15: ReLU -1.21, -.91, -.97; sigmoid -1.02, -.61, -.39.
 """
 
 from __future__ import annotations
@@ -162,9 +162,7 @@ def draw(arrays: dict[str, Any]) -> Any:
                 ax.set_ylim(low / 5, high)
                 ax.legend(loc="lower left")
             left.set_ylabel(r"loss $E\,(f_n - f)^2 / E f^2$")
-            left.set_title(
-                f"{NAMES[unit]} units at the end of training, $t = {float(arrays[f'{unit}_t_end']):g}$"
-            )
+            left.set_title(f"Trained networks, {NAMES[unit]} units, $t = {float(arrays[f'{unit}_t_end']):g}$")
             right.set_ylabel(r"fluctuation $E\,(f_n - E f_n)^2 / E f^2$")
             right.set_title(f"Between independent networks, $t = {float(arrays[f'{unit}_early']):g}$")
     return picture
