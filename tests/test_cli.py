@@ -107,6 +107,9 @@ def test_refusals_are_one_sentence(toy: Path, capsys: pytest.CaptureFixture[str]
     assert "--list" in refused(capsys, "figure")
     assert "--frob" in refused(capsys, "figure", "toy.py", "--frob")
     assert "toy.py" in refused(capsys, "figure", "toy.py", "--out", "toy.py")
+    assert "--out needs the folder" in refused(capsys, "figure", "toy.py", "--out", "toy.py/here")
+    assert "'.' is a folder" in refused(capsys, "figure", "toy.py", "--json", ".")
+    assert "--json needs the folder" in refused(capsys, "figure", "toy.py", "--json", "toy.py/out.json")
     # Refused before anything was computed or written.
     assert not Path("results").exists()
 

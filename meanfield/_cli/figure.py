@@ -61,8 +61,11 @@ def main(options: argparse.Namespace) -> int:
     formats = [choice(kind.strip(), "--format", gallery.FORMATS) for kind in options.format.split(",")]
     overrides = _settings.split(options.settings)
     gallery.configure(options.name, options.preset, overrides)
-    folder = Path(options.out)
-    folder.mkdir(parents=True, exist_ok=True)
+    if options.json is not None:
+        if Path(options.json).is_dir():
+            raise InputError(f"--json names a file to write, but {options.json!r} is a folder")
+        _make_folder(Path(options.json).parent, "--json")
+    folder = _make_folder(Path(options.out), "--out")
 
     import matplotlib
 
@@ -77,6 +80,16 @@ def main(options: argparse.Namespace) -> int:
     for path in written:
         print(f"wrote {path}")
     return 0 if result.claims.hold else 1
+
+
+def _make_folder(folder: Path, option: str) -> Path:
+    from solvers.errors import InputError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"{option} needs the folder '{folder}', but a file is in its place") from None
+    return folder
 
 
 def _listing(found: dict[str, Any]) -> str:
