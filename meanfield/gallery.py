@@ -26,7 +26,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -269,7 +269,7 @@ def _blamed(overrides: Mapping[str, Any] | None) -> Iterator[None]:
         ) from error
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FigureResult:
     """A computed figure: the arrays that are drawn, the claims, the time it took and how to repeat it.
 
@@ -294,7 +294,7 @@ class FigureResult:
     provenance: dict[str, Any]
     preset: str = "quick"
     cpu_seconds: float = float("nan")
-    module: ModuleType | None = field(default=None, repr=False)
+    module: ModuleType | None = None
 
     @property
     def scalars(self) -> dict[str, Any]:
@@ -353,6 +353,9 @@ class FigureResult:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_text(target, json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
         return target
+
+    def __repr__(self) -> str:
+        return f"FigureResult({self.name}, {self.preset} preset, {self.seconds:.1f} s: {self.claims.summary})"
 
     def __str__(self) -> str:
         return f"{self.name} ({self.preset} preset, {self.seconds:.1f} s)\n\n{claims_table(self.claims)}"

@@ -276,6 +276,7 @@ def test_figure_by_path(toy: Path) -> None:
     assert result.claims.hold
     assert set(result.scalars) == {"draw", "undefined"}
     assert "✓" in str(result) and "<table>" in result._repr_html_()
+    assert repr(result).startswith("FigureResult(toy, quick preset, ") and "the claim holds" in repr(result)
 
 
 def test_failing_claims_are_seen(toy: Path) -> None:
