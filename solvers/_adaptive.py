@@ -56,8 +56,8 @@ class AdaptiveStepper(Stepper):
     rejection to the next, its error fell more slowly than h^2. There it is accepted when its error is at most
     max(3 rtol, 1e-4) in root mean square relative to the largest state so far, or at most 1e-3 of the length of the
     way since the last save but one. A flow with a norm of its own (networks measure predictions) knows better what
-    matters: its error may be at most max(rtol, 1e-4), wherever its particles are. So the number of such steps between two saves is
-    bounded (some thousands) even where the state itself rests at zero; they are counted in ``kink_steps``. Because
+    matters: its error may be at most max(rtol, 1e-4), wherever its particles are. So the number of such steps between
+    two saves is bounded (some thousands) even where the state itself rests at zero; they are counted in ``kink_steps``. Because
     the accepted error is capped, the rule lets no blow-up pass: towards one, or beyond the stability limit, the
     error falls like a higher power of h and the steps are refused as ever until `StepFailure`.
 
@@ -349,6 +349,11 @@ class EmbeddedStepper(AdaptiveStepper):
     def _size(self, z: Array, vector: Array) -> float:
         """`vector` in tolerances at z."""
         if self._norm is not None:
-            return float(self._norm(z, vector, self.rtol, self.atol))
+            # A norm of a flow's own may look at exp(z - vector): only a short piece of the vector tells its size at z.
+            longest = float(np.max(np.abs(vector)))
+            if not math.isfinite(longest):
+                return math.inf
+            piece = 1.0 / max(longest, 1.0)
+            return float(self._norm(z, piece * vector, self.rtol, self.atol)) / piece
         self._local_error[:] = vector
         return self._scaled(self._local_error, z, z)
