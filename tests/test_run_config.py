@@ -122,6 +122,14 @@ def test_the_same_run_as_in_python(here: Path) -> None:
     assert summary()["certificate"]["gap"] == objective.certificate(expected.final).gap
 
 
+def test_a_run_that_may_stop_at_once_writes_everything_but_the_curve(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("config.toml", "--set", "integrate.until_gap=1e9", "--set", "output.formats=png") == 0
+    assert "at t = 0" in capsys.readouterr().out
+    assert sorted(contents()) == sorted([*TRAJECTORY_FILES, "particles.png", "predictor.png"])
+
+
 def test_summary_states_what_the_raw_table_gives(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("config.toml", "--set", "output.formats=['png', 'svg']") == 0
     printed, found = capsys.readouterr().out, summary()

@@ -37,7 +37,8 @@ def write(
 def _drawings(experiment: Experiment, run: Any, certificate: Any) -> Iterator[tuple[str, Any]]:
     if not np.isfinite(run["objective"]).all() or not np.isfinite(run.final.positions).all():
         return
-    yield "objective", _objective(run, certificate)
+    if run.t[-1] > 0:  # a run that stopped where it started has no curve on a log axis of time
+        yield "objective", _objective(run, certificate)
     if experiment.network.d + experiment.network.bias > 1:
         yield "particles", _particles(experiment, run)
     single = experiment.network.outputs == 1
