@@ -57,9 +57,9 @@ class AdaptiveStepper(Stepper):
     max(3 rtol, 1e-4) in root mean square relative to the largest state so far, or at most 1e-3 of the length of the
     way since the last save but one. A flow with a norm of its own (networks measure predictions) knows better what
     matters: its error may be at most max(rtol, 1e-4), wherever its particles are. So the number of such steps between
-    two saves is bounded (some thousands) even where the state itself rests at zero; they are counted in ``kink_steps``. Because
-    the accepted error is capped, the rule lets no blow-up pass: towards one, or beyond the stability limit, the
-    error falls like a higher power of h and the steps are refused as ever until `StepFailure`.
+    two saves is bounded (some thousands) even where the state itself rests at zero; they are counted in
+    ``kink_steps``. Because the accepted error is capped, the rule lets no blow-up pass: towards one, or beyond the
+    stability limit, the error falls like a higher power of h and the steps are refused as ever until `StepFailure`.
 
     Source: Soderlind, Digital filters in adaptive time-stepping (2003); Hairer, Norsett and Wanner, Solving
     Ordinary Differential Equations I, II.4 (1993).
