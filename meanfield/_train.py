@@ -88,6 +88,10 @@ def train(
     objective = Objective(network, inputs, y, loss=loss, regularizer=Ridge(ridge))
     draw = {"gaussian": ParticleMeasure.gaussian, "sphere": ParticleMeasure.sphere}
     mu0 = draw[_check.choice(start, "start", draw)](network, width, rng, doubled=lazy)
+    with np.errstate(over="ignore", invalid="ignore"):
+        first = objective.value(mu0)
+    if not np.isfinite(first):
+        raise InputError(f"the objective is {first} at the start: X or y are too large; rescale them")
     flow = WassersteinFlow(objective, time_unit="alpha" if lazy else "flow")
     run: Run = integrate(
         flow,
@@ -97,7 +101,7 @@ def train(
         save=logspace(t_max * 1e-4, t_max, 40),
         keep="all",
         # Margin losses may start below 0; at a start of value 0 nothing but an exact optimum will do.
-        until=gap_below(max(gap * abs(objective.value(mu0)), np.finfo(float).tiny)),
+        until=gap_below(max(gap * abs(first), np.finfo(float).tiny)),
         observers=observers,
     )
     return run

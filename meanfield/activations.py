@@ -133,6 +133,10 @@ class Softplus(NamedTuple):
 
     beta: float = 1.0
 
+    def prepared(self) -> Softplus:
+        """The same function with beta checked."""
+        return Softplus(_check.number(self.beta, "beta", positive=True))
+
     @property
     def bounds(self) -> Bounds:
         return Bounds(INFINITE, 1.0, 1.0, self.beta / 4.0)

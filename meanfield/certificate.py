@@ -116,7 +116,8 @@ def certify(objective: Any, measure: Any, *, rng: Any = 0, starts: Any = None) -
         violation = _mass_violation(problem)
         if violation is not None:
             return problem.scaled(violation, strength)
-        return problem.with_free_outputs()
+        how = "neurons are off the unit sphere, where total variation does not bound them: gap = F - inf R (q = 0)"
+        return problem.with_free_outputs(how)
     # Masses are free where Phi and V are homogeneous of the same degree: a mass can be moved into theta.
     degree = getattr(network, "homogeneity", None)
     if degree == 2 and (isinstance(regularizer, Ridge) or trained_outer):
@@ -187,9 +188,9 @@ class _Problem:
             how=how if extreme is None else f"{how}; {extreme.how}",
         )
 
-    def with_free_outputs(self) -> Certificate:
-        """No penalty: the bound is inf R itself, gap = F - inf R."""
-        return self.report(self.dual(0.0), None, 0.0, "no penalty: gap = F - inf R (q = 0)")
+    def with_free_outputs(self, how: str = "no penalty: gap = F - inf R (q = 0)") -> Certificate:
+        """No penalty that helps: the bound is inf R itself, gap = F - inf R."""
+        return self.report(self.dual(0.0), None, 0.0, how)
 
     def scaled(self, extreme: _Extreme, threshold: float) -> Certificate:
         """Masses are free and V is proportional to mass: q is scaled until no neuron violates."""

@@ -101,6 +101,12 @@ def test_names() -> None:
         activations.resolve(mf.ReLU)
 
 
+def test_beta_is_checked() -> None:
+    for beta in (0.0, -2.0, np.nan):
+        with pytest.raises(mf.InputError, match="beta"):
+            mf.TwoLayer(mf.Softplus(beta), d=1)
+
+
 def test_knots_are_checked() -> None:
     for knots in ([(0, 1)], [(0, 1), (0, 2)], [(1, 1), (0, 2)], [(0, np.nan), (1, 1)], [0, 1]):
         with pytest.raises(mf.InputError):

@@ -133,6 +133,11 @@ def test_massless_particles_are_not_in_the_support() -> None:
         mf.support_report(mu.positions, network)  # type: ignore[arg-type]
 
 
+def test_data_too_large_to_square_are_refused() -> None:
+    with pytest.raises(mf.InputError, match="rescale"):
+        mf.train(X, 1e200 * Y, width=10)
+
+
 def test_support_on_the_circle_is_exact() -> None:
     network = mf.TwoLayer("relu", d=2, bias=False)
     mu = mf.ParticleMeasure.sphere(network, 40, method="equispaced")
