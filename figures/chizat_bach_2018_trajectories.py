@@ -16,7 +16,7 @@ neurons at no cost in total variation), so distances are taken between lines.
 Trajectories are shown for the first draw in which the smallest width fails and the others succeed; the last
 column has all draws.
 
-Quick preset: about 15 s. Paper preset: more draws of the truth and longer runs; not yet run, hence no time.
+Quick preset: about 15 s. Paper preset (20 draws of the truth, longer runs): 188 s of CPU as measured.
 """
 
 from __future__ import annotations
