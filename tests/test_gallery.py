@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meanfield import _files, _settings, gallery
+from meanfield import _settings, gallery
 from meanfield.gallery import Claim, Claims, claims_table
+from solvers import _files
 from solvers.errors import FileFormatError, InputError, PluginError
 
 TOY = textwrap.dedent(
@@ -342,7 +343,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "kept.txt"
     path.write_text("old")
     with pytest.raises(RuntimeError), _files.replacing(path) as temporary:
-        temporary.write_text("half")
+        temporary.write(b"half")
         raise RuntimeError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from meanfield._files import replacing
 from solvers import _check
+from solvers._files import replacing, write_text
 from solvers.errors import InputError
 
 if TYPE_CHECKING:
@@ -138,8 +138,8 @@ def save(drawing: Figure | Axes, path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     kind = _check.choice(target.suffix.lower().lstrip("."), "the ending of path", tuple(_UNDATED))
     picture: Any = getattr(drawing, "figure", None) or drawing
-    with style(), replacing(target) as temporary:
-        picture.savefig(temporary, format=kind, metadata=_UNDATED[kind])
+    with style(), replacing(target) as file:
+        picture.savefig(file, format=kind, metadata=_UNDATED[kind])
     return target
 
 
@@ -152,15 +152,17 @@ def write_csv(path: str | os.PathLike[str], columns: Mapping[str, Any]) -> Path:
         Columns of different lengths.
     """
     import csv
+    import io
 
     table = {name: np.atleast_1d(np.asarray(column)) for name, column in columns.items()}
     lengths = {name: len(column) for name, column in table.items()}
     if len(set(lengths.values())) > 1:
         raise InputError(f"the columns of a CSV file must have one length, not {lengths}")
     target = Path(path)
-    with replacing(target) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(table)
-        # tolist gives Python's floats, whose text is the shortest that reads back to the same bits.
-        writer.writerows(zip(*(column.tolist() for column in table.values()), strict=True))
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(table)
+    # tolist gives Python's floats, whose text is the shortest that reads back to the same bits.
+    writer.writerows(zip(*(column.tolist() for column in table.values()), strict=True))
+    write_text(target, stream.getvalue())
     return target

@@ -146,8 +146,8 @@ def test_save_refuses_other_endings_and_leaves_nothing_behind(tmp_path: Path) ->
         plotting.save(PICTURES["objective"](), tmp_path / "a.gif")
 
     class Broken:
-        def savefig(self, path: Any, **options: Any) -> None:
-            Path(path).write_bytes(b"half")
+        def savefig(self, file: Any, **options: Any) -> None:
+            file.write(b"half")
             raise RuntimeError("disk full")
 
     (tmp_path / "a.png").write_bytes(b"older")
