@@ -166,8 +166,9 @@ class _Problem:
         """``-R*(s R'(f)) - s <R'(f), scale c>``."""
         q = s * self.slope
         conjugate = self.objective.loss.conjugate(q, self.objective.y, **self.objective._weights())
-        centre = self.objective._centre
-        shift = 0.0 if isinstance(centre, float) else self.scale * float(np.sum(q * centre))
+        shift = 0.0
+        if not self.objective._uncentred:
+            shift = self.scale * float(np.sum(q * self.objective._centre))
         return -float(conjugate) - shift
 
     def _penalty(self, theta: Array) -> tuple[Array, Array]:

@@ -205,12 +205,12 @@ class Objective:
 
     def _predictions(self, measure: ParticleMeasure) -> Array:
         raw = self._operator.integrate(measure.positions, measure.coefficients)
-        if self._scale == 1.0 and self.network_is_centred_at_zero:
+        if self._scale == 1.0 and self._uncentred:
             return np.asarray(raw)
         return np.asarray(self._scale * (raw - self._centre))
 
     @property
-    def network_is_centred_at_zero(self) -> bool:
+    def _uncentred(self) -> bool:
         """Whether nothing is subtracted from int Phi dmu."""
         return isinstance(self._centre, float)
 
@@ -256,8 +256,11 @@ class Objective:
     ) -> tuple[Array, Array]:
         """``F'(mu)`` (k,) and its gradient (k, p), at the particles of mu by default (with their signs)."""
         self._check_measure(measure)
+        if positions is None and signs is None:
+            # The particles themselves, which flows ask for at every step: their signs are known to be good.
+            return self._variation(self.residual(measure), measure.positions, measure.signs)
         if positions is None:
-            points, flags = measure.positions, measure.signs if signs is None else signs
+            points, flags = measure.positions, signs
         else:
             points, flags = _check.array(positions, "positions", ndim=(1, 2), empty=True), signs
             dim = self.network.dim
@@ -318,7 +321,7 @@ class Objective:
         other = copy.copy(self)
         other.X, other.y, other.sample_weight = X, y, sample_weight
         other._operator = bind(self.network, X)
-        if not self.network_is_centred_at_zero:
+        if not self._uncentred:
             other._centre = centre_of(self.network, X)
         return other
 

@@ -43,6 +43,11 @@ def functional_variation(functional: Any, measure: ParticleMeasure) -> tuple[Arr
     return values, gradient
 
 
+def tangent(space: Any, positions: Array, vectors: Array) -> Array:
+    """The part of `vectors` along which a space lets its points move: all of it where it names no tangent."""
+    return np.asarray(space.tangent(positions, vectors)) if hasattr(space, "tangent") else vectors
+
+
 def describe_functional(functional: Any) -> dict[str, Any]:
     """JSON-able configuration of a functional."""
     if hasattr(functional, "describe"):
@@ -75,7 +80,6 @@ class BoundParticles:
         self.space = getattr(functional, "space", None)
         self.weights = np.array(measure.weights)
         self.signs = None if measure.signs is None else np.array(measure.signs)
-        self.coefficients = np.array(measure.coefficients)
         self.layout = measure.layout
         self.shape = measure.positions.shape
         self.smooth = bool(getattr(functional, "smooth", True))
@@ -115,9 +119,8 @@ class BoundParticles:
 
     def error_norm(self, z: Array, error: Array, rtol: float, atol: float) -> float:
         """RMS error in the predictions f (plus 1 % of the one in positions), in units of the tolerance."""
-        in_positions = float(np.sqrt(np.mean(np.square(error / (atol + rtol * np.abs(z))))))
         if not hasattr(self.functional, "_predictions"):
-            return in_positions
+            return _rms(error / (atol + rtol * np.abs(z)))
         f = self.functional._predictions(self.measure(z))
         other = self.functional._predictions(self.measure(z - error))
         size = max(_rms(f), _rms(self.functional.y))

@@ -11,6 +11,7 @@ from meanfield.flows._bound import (
     describe_functional,
     functional_variation,
     require_measure,
+    tangent,
 )
 from meanfield.plugins import check_functional
 from solvers import _check
@@ -97,13 +98,11 @@ class ConicFlow:
         return -4.0 * self.alpha * values, -self.beta * self._movable(measure, gradient, space)
 
     def _movable(self, measure: ParticleMeasure, gradient: Array, space: Any) -> Array:
-        """The part of a gradient along which particles move: layers that train, tangent to the sphere."""
+        """The part of a gradient along which particles move: layers that train, tangent to the space."""
         mobility = getattr(self.objective, "mobility", None)
         if mobility is not None:
             gradient = gradient * mobility
-        if space is not None and type(space).__name__ == "Sphere":
-            gradient = space.tangent(measure.positions, gradient)
-        return gradient
+        return tangent(space, measure.positions, gradient)
 
 
 class _BoundConic(BoundParticles):

@@ -6,7 +6,13 @@ from typing import Any, overload
 
 import numpy as np
 
-from meanfield.flows._bound import BoundParticles, describe_functional, functional_velocity, require_measure
+from meanfield.flows._bound import (
+    BoundParticles,
+    describe_functional,
+    functional_velocity,
+    require_measure,
+    tangent,
+)
 from meanfield.plugins import check_functional
 from solvers import _check
 from solvers.errors import InputError
@@ -74,12 +80,9 @@ class WassersteinFlow:
         The arguments (`args`) are one measure, or ``t, z, out`` for equal weights, as `solvers.Flow` has them.
         """
         if len(args) == 1:
-            measure = require_measure(args[0])
-            velocity = functional_velocity(self.objective, measure)
-            space = getattr(self.objective, "space", None)
-            if space is not None and type(space).__name__ == "Sphere":
-                velocity = space.tangent(measure.positions, velocity)
-            return velocity * self.time_factor
+            bound = self.prepare(args[0])
+            z = bound.pack(args[0])
+            return bound.velocity(0.0, z, np.empty_like(z)).reshape(bound.shape)
         t, z, out = args
         dim = (
             int(self.objective.network.dim)
@@ -96,7 +99,6 @@ class _BoundWasserstein(BoundParticles):
             raise InputError(
                 f"the functional's velocity must have shape {self.shape}, but its shape is {result.shape}"
             )
-        if self.space is not None and type(self.space).__name__ == "Sphere":
-            result = self.space.tangent(z.reshape(self.shape), result)
+        result = tangent(self.space, z.reshape(self.shape), result)
         np.multiply(result, self.flow.time_factor, out=out.reshape(self.shape))
         return out
