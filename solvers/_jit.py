@@ -70,7 +70,7 @@ class _Kernel:
         return self._twin(None if is_ours(owner) else owner)(plugin, *args)
 
 
-def kernel(*, fast: bool = True) -> Callable[[Callable[..., Any]], _Kernel]:
+def kernel() -> Callable[[Callable[..., Any]], _Kernel]:
     """Compile a kernel whose first argument is a plug-in, passed flat. It releases the interpreter's lock.
 
     Whatever a kernel calls is forced inline: code of its own, outside, would be optimized a second time in what
@@ -78,8 +78,7 @@ def kernel(*, fast: bool = True) -> Callable[[Callable[..., Any]], _Kernel]:
     """
 
     def decorate(function: Callable[..., Any]) -> _Kernel:
-        flags = FAST if fast else False
-        return _Kernel(function, {"fastmath": flags, "error_model": "numpy", "nogil": True})
+        return _Kernel(function, {"fastmath": FAST, "error_model": "numpy", "nogil": True})
 
     return decorate
 

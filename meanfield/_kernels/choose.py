@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -41,53 +42,47 @@ class TwoLayerOnData:
         self.bias = bias
         self.blas = X.shape[1] >= BLAS_FROM_INPUTS
 
-    def _parallel(self, m: int) -> bool:
-        block = two_layer_blas.BLOCK if self.blas else two_layer.BLOCK
-        return m > block and m * self.X.shape[0] >= PARALLEL_FROM_PAIRS
+    @property
+    def _strategy(self) -> Any:
+        # A property, not an attribute: modules cannot be pickled, operators can.
+        return two_layer_blas if self.blas else two_layer
+
+    def _for_blocks(self, work: Callable[[int, int], object], m: int) -> None:
+        """Call ``work(first, last)`` on ranges of blocks of particles, with BLAS held to one thread where it serves."""
+        block = self._strategy.BLOCK
+        parallel = m > block and m * self.X.shape[0] >= PARALLEL_FROM_PAIRS
+        with two_layer_blas.one_blas_thread() if self.blas else nullcontext():
+            for_blocks(work, -(-m // block), parallel)
 
     def integrate(self, positions: Array, coefficients: Array) -> Array:
         """``sum_j c_j Phi(theta_j; x_i)``: (n,), or (n, k) with k outputs."""
-        strategy: Any = two_layer_blas if self.blas else two_layer
+        strategy = self._strategy
         m, n = positions.shape[0], self.X.shape[0]
-        blocks = -(-m // strategy.BLOCK)
-        partial = np.empty((blocks, self.outputs, n))
+        partial = np.empty((-(-m // strategy.BLOCK), self.outputs, n))
         points, masses = np.ascontiguousarray(positions), np.ascontiguousarray(coefficients)
+        settings = (self.outer, self.bias, self.fixed)
 
         def work(first: int, last: int) -> None:
-            strategy.integrate(
-                self.activation,
-                points,
-                masses,
-                self.XT,
-                self.outer,
-                self.bias,
-                self.fixed,
-                partial,
-                first,
-                last,
-            )
+            strategy.integrate(self.activation, points, masses, self.XT, *settings, partial, first, last)
 
-        with two_layer_blas.one_blas_thread() if self.blas else nullcontext():
-            for_blocks(work, blocks, self._parallel(m))
+        self._for_blocks(work, m)
         total = partial[0] if partial.shape[0] == 1 else partial.sum(axis=0)
         return total[0] if self.outputs == 1 else np.ascontiguousarray(total.T)
 
     def pullback(self, positions: Array, q: Array) -> tuple[Array, Array]:
         """``<q, Phi(theta_j)>`` (m,) and its gradient in theta_j (m, p), for q (n,) or (n, k)."""
+        strategy = self._strategy
         m, p = positions.shape
         values, gradient = np.empty(m), np.empty((m, p))
-        front = q.reshape(1, -1) if self.outputs == 1 else np.ascontiguousarray(q.T)
-        front = np.ascontiguousarray(front)
+        front = np.ascontiguousarray(q.reshape(1, -1) if self.outputs == 1 else q.T)
         data = (self.X, self.XT) if self.blas else (self.XT,)
-        strategy: Any = two_layer_blas if self.blas else two_layer
         points = np.ascontiguousarray(positions)
         settings = (self.outer, self.bias, self.fixed)
 
         def work(first: int, last: int) -> None:
             strategy.pullback(self.activation, points, *data, front, *settings, values, gradient, first, last)
 
-        with two_layer_blas.one_blas_thread() if self.blas else nullcontext():
-            for_blocks(work, -(-m // strategy.BLOCK), self._parallel(m))
+        self._for_blocks(work, m)
         return values, gradient
 
 
