@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -39,6 +41,8 @@ class Control(NamedTuple):
     largest_rms: float = 0.0  # largest root mean square of the state so far
     way: float = 0.0  # length of the way since the last save, in root mean square
     way_before: float = 0.0  # the same between the last two saves
+    #: what the method itself carries from step to step: numbers and arrays by name, never changed in place
+    memory: Mapping[str, Any] = MappingProxyType({})
 
 
 class AdaptiveStepper(Stepper):
@@ -106,12 +110,22 @@ class AdaptiveStepper(Stepper):
     def _keep(self) -> None:
         """The attempt was accepted."""
 
-    def _first_step(self, t: float, z: Array) -> float:
+    def _start_velocity(self) -> Array:
+        """The velocity at the start of the step, which `_begin` or the step before has evaluated."""
         raise NotImplementedError
 
-    def _speed(self) -> float:
-        """Root mean square of the velocity at the start of the step (asked only where the velocity jumps)."""
-        raise NotImplementedError
+    def _longest(self, t: float, z: Array, rejected: int) -> float:
+        """The longest step that may be tried from (t, z), where `rejected` ones were refused already."""
+        return self.max_step
+
+    def _remember(self) -> Mapping[str, Any]:
+        """What the method carries to the next step beside time and state, once the attempt was accepted."""
+        control: Control = self._now[3]
+        return control.memory
+
+    def _recall(self, saved: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The memory again, from what `snapshot` wrote of it."""
+        return {}
 
     # -- the rules of a stepper -------------------------------------------------------------------------------
 
@@ -123,7 +137,9 @@ class AdaptiveStepper(Stepper):
 
     def snapshot(self) -> dict[str, Any]:
         control: Control = self._now[3]
-        return super().snapshot() | control._asdict()
+        own = control._asdict()
+        own |= own.pop("memory")
+        return super().snapshot() | own
 
     def restore(self, t: float, k: int, z: Array, saved: dict[str, Any]) -> None:
         super().restore(t, k, z, saved)
@@ -135,6 +151,7 @@ class AdaptiveStepper(Stepper):
             float(saved["largest_rms"]),
             float(saved["way"]),
             float(saved["way_before"]),
+            self._recall(saved),
         )
         self._now = (t, k, self._front, control)
         self._fresh, self._resumed = False, k > 0
@@ -150,12 +167,13 @@ class AdaptiveStepper(Stepper):
             self._fresh, self._resumed = True, False
             if control.proposal == 0.0:
                 control = control._replace(proposal=self._first_step(t, z))
-        h = min(control.proposal, self.max_step)
+        h = control.proposal
         at_kink = control.at_kink
         rejected = 0
         before: tuple[float, float] | None = None
         excused = 0.0  # the largest size tried whose error would be accepted at a kink
         while True:
+            h = min(h, self._longest(t, z, rejected))
             size, after = self._fit(t, h, target)
             self._attempt(t, size, after, z)
             error, kink_error = self._measure(z, control)
@@ -177,7 +195,7 @@ class AdaptiveStepper(Stepper):
         if changed and not finite(self._back):
             raise StepFailure("diverged", f"the projection left the finite numbers at t = {t:.6g}")
         if not self._smooth:
-            way = control.way + size * self._speed()
+            way = control.way + size * self._rms(self._start_velocity())
             landed = after >= target
             control = control._replace(
                 largest_rms=max(control.largest_rms, self._rms(self._back)),
@@ -185,7 +203,7 @@ class AdaptiveStepper(Stepper):
                 way_before=way if landed else control.way_before,
             )
         self._keep()
-        self._commit(after, k + 1, control)
+        self._commit(after, k + 1, control._replace(memory=self._remember()))
         self.h, self.error = size, error
         if error > 1.0:
             self.kink_steps += 1
@@ -256,6 +274,11 @@ class AdaptiveStepper(Stepper):
             return min(SAFETY, max(SMALLEST, SAFETY / kink_error))
         return max(SMALLEST, SAFETY * math.pow(error, -1.0 / self.estimate))
 
+    def _factor(self, control: Control, size: float, error: float) -> float:
+        """The growth of the step that the controller wants after an accepted one."""
+        k = self.estimate
+        return SETTLING * math.pow(max(error, 1e-10), -0.7 / k) * math.pow(control.error, 0.4 / k)
+
     def _next(
         self,
         control: Control,
@@ -267,8 +290,7 @@ class AdaptiveStepper(Stepper):
         at_kink: bool,
     ) -> Control:
         """The control after a step of `size` was accepted where `h` was wanted."""
-        k = self.estimate
-        factor = SETTLING * math.pow(max(error, 1e-10), -0.7 / k) * math.pow(control.error, 0.4 / k)
+        factor = self._factor(control, size, error)
         if at_kink:
             # the error at a jump is proportional to the step
             linear = 0.7 / max(kink_error, 0.1)
@@ -285,6 +307,44 @@ class AdaptiveStepper(Stepper):
             at_kink=at_kink and ordinary < KINK_LEFT,
             ordinary=ordinary,
         )
+
+    def _first_step(self, t: float, z: Array) -> float:
+        """Hairer, Norsett and Wanner II.4: so that an explicit Euler step would change little."""
+        span = self.t_end - t
+        v = self._start_velocity()
+        speed = self._size(z, v)
+        if speed == 0.0:
+            guess = 1e-3 * span
+        elif self._norm is None:
+            state = self._size(z, z)
+            guess = 0.01 * state / speed if state > 1e-5 and speed > 1e-5 else 1e-6 * max(1.0, 1.0 / speed)
+        else:
+            guess = 0.01 / (max(self.rtol, self.atol) * speed)
+        guess = min(guess, span, self.max_step)
+        probe = np.empty_like(z)
+        np.multiply(v, guess, out=self._back)
+        self._back += z
+        self.flow.velocity(t + guess, self._back, probe)
+        self.evaluations += 1
+        probe -= v
+        change = self._size(z, probe) / guess
+        if not math.isfinite(change):
+            return 0.01 * guess
+        largest = max(speed, change)
+        better = (0.01 / largest) ** (1.0 / self.estimate) if largest > 1e-15 else max(1e-6, guess * 1e-3)
+        return float(min(100 * guess, better, span, self.max_step))
+
+    def _size(self, z: Array, vector: Array) -> float:
+        """`vector` in tolerances at z."""
+        if self._norm is not None:
+            # A norm of a flow's own may look at exp(z - vector): only a short piece of the vector tells its size at z.
+            longest = float(np.max(np.abs(vector)))
+            if not math.isfinite(longest):
+                return math.inf
+            piece = 1.0 / max(longest, 1.0)
+            return float(self._norm(z, piece * vector, self.rtol, self.atol)) / piece
+        self._local_error[:] = vector
+        return self._scaled(self._local_error, z, z)
 
 
 class EmbeddedStepper(AdaptiveStepper):
@@ -310,50 +370,12 @@ class EmbeddedStepper(AdaptiveStepper):
         self.stages.combine(self._difference, h, self._local_error)
         self.evaluations += self.stages.count - 1
 
+    def _start_velocity(self) -> Array:
+        return self.stages.k[0]
+
     def _keep(self) -> None:
         stages = self.stages
         if stages.tableau.first_same_as_last:
             stages.k[0], stages.k[-1] = stages.k[-1], stages.k[0]
         else:
             self._fresh = False
-
-    def _first_step(self, t: float, z: Array) -> float:
-        """Hairer, Norsett and Wanner II.4: so that an explicit Euler step would change little."""
-        span = self.t_end - t
-        v = self.stages.k[0]
-        speed = self._size(z, v)
-        if speed == 0.0:
-            guess = 1e-3 * span
-        elif self._norm is None:
-            state = self._size(z, z)
-            guess = 0.01 * state / speed if state > 1e-5 and speed > 1e-5 else 1e-6 * max(1.0, 1.0 / speed)
-        else:
-            guess = 0.01 / (max(self.rtol, self.atol) * speed)
-        guess = min(guess, span, self.max_step)
-        probe = self.stages.k[1]
-        np.multiply(v, guess, out=self._back)
-        self._back += z
-        self.flow.velocity(t + guess, self._back, probe)
-        self.evaluations += 1
-        probe -= v
-        change = self._size(z, probe) / guess
-        if not math.isfinite(change):
-            return 0.01 * guess
-        largest = max(speed, change)
-        better = (0.01 / largest) ** (1.0 / self.estimate) if largest > 1e-15 else max(1e-6, guess * 1e-3)
-        return float(min(100 * guess, better, span, self.max_step))
-
-    def _speed(self) -> float:
-        return self._rms(self.stages.k[0])
-
-    def _size(self, z: Array, vector: Array) -> float:
-        """`vector` in tolerances at z."""
-        if self._norm is not None:
-            # A norm of a flow's own may look at exp(z - vector): only a short piece of the vector tells its size at z.
-            longest = float(np.max(np.abs(vector)))
-            if not math.isfinite(longest):
-                return math.inf
-            piece = 1.0 / max(longest, 1.0)
-            return float(self._norm(z, piece * vector, self.rtol, self.atol)) / piece
-        self._local_error[:] = vector
-        return self._scaled(self._local_error, z, z)

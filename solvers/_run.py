@@ -155,17 +155,20 @@ class Run:
 
     def _checkpoint(self) -> tuple[dict[str, Any], dict[str, Any]]:
         t, records = self.recorder.tables()
+        memory = self.stepper.snapshot()
+        held = {name: memory.pop(name) for name in list(memory) if isinstance(memory[name], np.ndarray)}
         header = {
             "digest": self.digest,
             "t": self.stepper.t,
             "k": self.stepper.k,
-            "controller": self.stepper.snapshot(),
+            "controller": memory,
             "records": list(records),
             "seconds": self.seconds_before + self.view.seconds,
             "configuration": self.configuration,
         }
         arrays: dict[str, Any] = {"z": self.stepper.z, "t": t}
         arrays |= {f"record_{i}": values for i, values in enumerate(records.values())}
+        arrays |= {f"controller_{name}": values for name, values in held.items()}
         if self.recorder.keep_all:
             arrays["kept"] = np.array([row[2] for row in self.recorder.rows])
         return header, arrays
@@ -197,7 +200,10 @@ class Run:
                 row = {record: (float(v[i]) if v.ndim == 1 else v[i]) for record, v in columns.items()}
                 self.recorder.rows.append((float(t), row, None if kept is None else kept[i]))
             self.recorder.shapes = {n: columns[n].shape[1:] for n in self.recorder.functions if n in columns}
-            self.stepper.restore(float(header["t"]), int(header["k"]), arrays["z"], header["controller"])
+            mark = "controller_"
+            held = {name.removeprefix(mark): v for name, v in arrays.items() if name.startswith(mark)}
+            memory = header["controller"] | held
+            self.stepper.restore(float(header["t"]), int(header["k"]), arrays["z"], memory)
             self.seconds_before = float(header["seconds"])
         except (KeyError, IndexError, ValueError, TypeError):
             raise FileFormatError(f"{name} is incomplete; start the run again without resume") from None
