@@ -28,8 +28,8 @@ import numpy as np
 import meanfield as mf
 import solvers
 from figures._chizat_bach_2018 import ForwardBackward, truths
-from meanfield._kernels.two_layer_blas import one_blas_thread
 from meanfield.gallery import Claim, check_sizes
+from solvers._threads import one_blas_thread
 from solvers.protocols import Array
 
 STARTS = ("outer weights 0", "small sphere", "standard Gaussian", "all directions alike")

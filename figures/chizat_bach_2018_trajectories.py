@@ -29,8 +29,8 @@ import numpy as np
 import meanfield as mf
 import solvers
 from figures._chizat_bach_2018 import ForwardBackward, distance_to_spikes, truths
-from meanfield._kernels.two_layer_blas import one_blas_thread
 from meanfield.gallery import Claim, check_sizes
+from solvers._threads import one_blas_thread
 from solvers.protocols import Array
 
 # Excess over F*, relative to that of the start, below which a run counts as having reached the minimum.

@@ -8,8 +8,12 @@ a first run and a repeated (or resumed) one would not end in the same bits. Here
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from threading import RLock
+from typing import Any
 
 import numba
 
@@ -54,3 +58,49 @@ def for_blocks(work: Callable[[int, int], object], blocks: int, parallel: bool) 
             other.exception()
     for other in others:
         other.result()
+
+
+class one_blas_thread:
+    """Limit every BLAS of the process to one thread inside a `with` block.
+
+    Numba's ``np.dot`` calls the BLAS of SciPy, NumPy's its own; on several of our threads either must run on one of
+    its own (50 times slower otherwise, and its sums would depend on the number of threads).
+
+    Setting the limit takes about 15 microseconds, as much as a step of a small problem: a whole run under one
+    outer block pays it once, nested blocks cost nothing. A library that is loaded inside an outer block is limited
+    from the next nested block on.
+    """
+
+    _lock = RLock()
+    _depth = 0
+    _limits = ExitStack()
+    _controller: Any = None
+    _modules = (
+        0  # loaded when the controller looked for libraries: more of them may have brought another BLAS
+    )
+
+    def __enter__(self) -> None:
+        cls = one_blas_thread
+        with cls._lock:
+            found_more = cls._modules != len(sys.modules)
+            if found_more:
+                cls._look()
+            if cls._depth == 0 or found_more:
+                cls._limits.enter_context(cls._controller.limit(limits=1, user_api="blas"))
+            cls._depth += 1
+
+    def __exit__(self, *exception: Any) -> None:
+        cls = one_blas_thread
+        with cls._lock:
+            cls._depth -= 1
+            if cls._depth == 0:
+                cls._limits.close()
+
+    @classmethod
+    def _look(cls) -> None:
+        """Find the BLAS libraries of the process, SciPy's included, which Numba loads at its first product only."""
+        import scipy.linalg.cython_blas  # noqa: F401
+        from threadpoolctl import ThreadpoolController
+
+        cls._controller = ThreadpoolController()
+        cls._modules = len(sys.modules)

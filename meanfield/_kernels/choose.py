@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from meanfield._kernels import two_layer, two_layer_blas
-from solvers._threads import for_blocks
+from solvers._threads import for_blocks, one_blas_thread
 from solvers.protocols import Array
 
 # Inputs from which one product with BLAS beats a loop per input.
@@ -51,7 +51,7 @@ class TwoLayerOnData:
         """Call ``work(first, last)`` on ranges of blocks of particles, with BLAS held to one thread where it serves."""
         block = self._strategy.BLOCK
         parallel = m > block and m * self.X.shape[0] >= PARALLEL_FROM_PAIRS
-        with two_layer_blas.one_blas_thread() if self.blas else nullcontext():
+        with one_blas_thread() if self.blas else nullcontext():
             for_blocks(work, -(-m // block), parallel)
 
     def integrate(self, positions: Array, coefficients: Array) -> Array:

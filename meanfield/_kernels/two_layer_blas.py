@@ -1,58 +1,16 @@
 """Two-layer networks, strategy for many inputs: blocks of particles through BLAS, activations fused between.
 
 Numba's ``np.dot`` calls the BLAS of SciPy; on several of our threads it must run on one of its own (50 times slower
-otherwise, and its sums would depend on the number of threads): call these under `one_blas_thread`.
+otherwise, and its sums would depend on the number of threads): call these under `solvers._threads.one_blas_thread`.
 """
 
 from __future__ import annotations
-
-from contextlib import AbstractContextManager
-from functools import cache
-from threading import RLock
-from typing import Any
 
 import numpy as np
 
 from solvers._jit import kernel
 
 BLOCK = 128
-
-
-@cache
-def _controller() -> Any:
-    # SciPy's BLAS is loaded lazily by Numba: a limit set before it is loaded would miss it.
-    import scipy.linalg.cython_blas  # noqa: F401
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
-
-
-class one_blas_thread:
-    """Limit every BLAS of the process to one thread inside a `with` block; nested blocks cost nothing.
-
-    Setting the limit takes about 15 microseconds, as much as a step of a small problem: a whole run under one
-    outer block pays it once.
-    """
-
-    _depth = 0
-    _limit: AbstractContextManager[Any] | None = None
-    _lock = RLock()
-
-    def __enter__(self) -> None:
-        cls = one_blas_thread
-        with cls._lock:
-            if cls._depth == 0:
-                cls._limit = _controller().limit(limits=1, user_api="blas")
-                cls._limit.__enter__()
-            cls._depth += 1
-
-    def __exit__(self, *exception: Any) -> None:
-        cls = one_blas_thread
-        with cls._lock:
-            cls._depth -= 1
-            if cls._depth == 0 and cls._limit is not None:
-                cls._limit.__exit__(None, None, None)
-                cls._limit = None
 
 
 @kernel()

@@ -6,8 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from meanfield._kernels.two_layer_blas import one_blas_thread
 from solvers import _check
+from solvers._threads import one_blas_thread
 from solvers.errors import InputError
 from solvers.protocols import Array
 

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from meanfield._kernels.two_layer_blas import one_blas_thread
-from solvers._threads import for_blocks
+from solvers._threads import for_blocks, one_blas_thread
 from solvers.protocols import Array
 
 
