@@ -5,6 +5,8 @@ out, branches allowed. Optional methods and constants tell the library more:
 
 - ``degree``: sigma(c z) = c^degree sigma(z) for c > 0, where that holds;
 - ``slope_from_value(s)``: sigma'(z) from s = sigma(z), where that is cheaper;
+- ``curvature(z)``: sigma''(z), which implicit methods use (0 for a kinked activation, whose pattern they hold
+  fixed); without it central differences of the slope serve. ``curvature_from_value(s)``, where that is cheaper;
 - ``smooth``: False if the slope jumps (then the flow's velocity does too, on finite data);
 - ``bounds``: a `Bounds`, the constants that proofs ask for, tested against the function.
 """
@@ -59,6 +61,9 @@ class ReLU(NamedTuple):
     def slope(self, z: float) -> float:
         return 1.0 if z > 0.0 else (self.slope_at_zero if z == 0.0 else 0.0)
 
+    def curvature(self, z: float) -> float:
+        return 0.0
+
 
 class LeakyReLU(NamedTuple):
     """``z`` for z > 0, ``negative_slope * z`` otherwise."""
@@ -84,6 +89,9 @@ class LeakyReLU(NamedTuple):
     def slope(self, z: float) -> float:
         return 1.0 if z > 0.0 else self.negative_slope
 
+    def curvature(self, z: float) -> float:
+        return 0.0
+
 
 class Tanh(NamedTuple):
     """``tanh(gain * z)``."""
@@ -106,6 +114,12 @@ class Tanh(NamedTuple):
     def slope_from_value(self, s: float) -> float:
         return self.gain * (1.0 - s * s)
 
+    def curvature(self, z: float) -> float:
+        return self.curvature_from_value(tanh(self.gain * z))
+
+    def curvature_from_value(self, s: float) -> float:
+        return -2.0 * self.gain * self.gain * s * (1.0 - s * s)
+
 
 class Sigmoid(NamedTuple):
     """``1 / (1 + exp(-gain * z))``."""
@@ -127,6 +141,12 @@ class Sigmoid(NamedTuple):
     def slope_from_value(self, s: float) -> float:
         return self.gain * s * (1.0 - s)
 
+    def curvature(self, z: float) -> float:
+        return self.curvature_from_value(sigmoid(self.gain * z))
+
+    def curvature_from_value(self, s: float) -> float:
+        return self.gain * self.gain * s * (1.0 - s) * (1.0 - 2.0 * s)
+
 
 class Softplus(NamedTuple):
     """``log(1 + exp(beta z)) / beta``: a smooth ReLU, within log(2)/beta of it."""
@@ -146,6 +166,10 @@ class Softplus(NamedTuple):
 
     def slope(self, z: float) -> float:
         return sigmoid(self.beta * z)
+
+    def curvature(self, z: float) -> float:
+        s = sigmoid(-abs(self.beta * z))
+        return self.beta * s * (1.0 - s)
 
 
 class Erf(NamedTuple):
@@ -167,6 +191,9 @@ class Erf(NamedTuple):
         u = self.scale * z
         return 1.1283791670955126 * self.scale * exp(-u * u)
 
+    def curvature(self, z: float) -> float:
+        return -2.0 * self.scale * self.scale * z * self.slope(z)
+
 
 class Quadratic(NamedTuple):
     """``factor * z^2``."""
@@ -186,6 +213,9 @@ class Quadratic(NamedTuple):
 
     def slope(self, z: float) -> float:
         return 2.0 * self.factor * z
+
+    def curvature(self, z: float) -> float:
+        return 2.0 * self.factor
 
 
 class Identity(NamedTuple):
@@ -207,6 +237,9 @@ class Identity(NamedTuple):
 
     def slope(self, z: float) -> float:
         return self.factor
+
+    def curvature(self, z: float) -> float:
+        return 0.0
 
 
 class PiecewiseLinear(NamedTuple):
@@ -255,6 +288,9 @@ class PiecewiseLinear(NamedTuple):
         for i in range(1, len(k)):
             if z < k[i][0]:
                 return float((k[i][1] - k[i - 1][1]) / (k[i][0] - k[i - 1][0]))
+        return 0.0
+
+    def curvature(self, z: float) -> float:
         return 0.0
 
     def __repr__(self) -> str:
