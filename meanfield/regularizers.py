@@ -2,10 +2,14 @@
 
 ``value(positions)`` maps (m, p) to (m,), ``gradient(positions)`` to (m, p). A regularizer that must know
 which coordinates are outer weights has ``bind(network)``, called once by the objective.
+
+Optional, for runs that stay in compiled code: ``potential(theta)`` and ``push(theta, out)`` for one particle (p,), written as
+plain loops; push adds the gradient to `out`.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +24,13 @@ class NoRegularizer(NamedTuple):
 
     strength: float = 0.0
 
+    def potential(self, theta: Array) -> float:
+        """V(theta) of one particle, in compiled code."""
+        return 0.0
+
+    def push(self, theta: Array, out: Array) -> None:
+        """out += grad V(theta), in compiled code."""
+
     def value(self, positions: Array) -> Array:
         return np.zeros(positions.shape[0])
 
@@ -31,6 +42,18 @@ class Ridge(NamedTuple):
     """``V(theta) = strength/2 |theta|^2`` over all coordinates, outer weight and bias included (weight decay)."""
 
     strength: float
+
+    def potential(self, theta: Array) -> float:
+        """V(theta) of one particle, in compiled code."""
+        total = 0.0
+        for k in range(theta.size):
+            total += theta[k] * theta[k]
+        return 0.5 * self.strength * total
+
+    def push(self, theta: Array, out: Array) -> None:
+        """out += grad V(theta), in compiled code."""
+        for k in range(theta.size):
+            out[k] += self.strength * theta[k]
 
     def value(self, positions: Array) -> Array:
         return np.asarray(0.5 * self.strength * np.einsum("ij,ij->i", positions, positions))
@@ -70,6 +93,31 @@ class PathNorm(NamedTuple):
             )
         return self._replace(outer=stop - start, fixed=0.0 if fixed is None else abs(float(fixed)))
 
+    def potential(self, theta: Array) -> float:
+        """V(theta) of one particle, in compiled code."""
+        outer, inner = self.fixed * self.fixed, 0.0
+        for k in range(theta.size):
+            if k < self.outer:
+                outer += theta[k] * theta[k]
+            else:
+                inner += theta[k] * theta[k]
+        return self.strength * math.sqrt(outer) * math.sqrt(inner)
+
+    def push(self, theta: Array, out: Array) -> None:
+        """out += grad V(theta), in compiled code."""
+        outer, inner = self.fixed * self.fixed, 0.0
+        for k in range(theta.size):
+            if k < self.outer:
+                outer += theta[k] * theta[k]
+            else:
+                inner += theta[k] * theta[k]
+        front, back = math.sqrt(outer), math.sqrt(inner)
+        for k in range(theta.size):
+            if k < self.outer:
+                out[k] += self.strength * (back / front * theta[k] if front > 0.0 else 0.0)
+            else:
+                out[k] += self.strength * (front / back * theta[k] if back > 0.0 else 0.0)
+
     def _norms(self, positions: Array) -> tuple[Array, Array]:
         inner = np.linalg.norm(positions[:, self.outer :], axis=1)
         if self.outer == 0:
@@ -96,6 +144,13 @@ class TotalVariation(NamedTuple):
     """
 
     strength: float
+
+    def potential(self, theta: Array) -> float:
+        """V(theta) of one particle, in compiled code."""
+        return self.strength
+
+    def push(self, theta: Array, out: Array) -> None:
+        """out += grad V(theta), in compiled code: nothing."""
 
     def value(self, positions: Array) -> Array:
         return np.full(positions.shape[0], float(self.strength))

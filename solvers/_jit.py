@@ -131,18 +131,32 @@ def is_ours(plugin_type: type) -> bool:
     return plugin_type.__module__.split(".", 1)[0] in PACKAGES
 
 
-METHODS = ("value", "slope", "slope_from_value")
+# Methods of plug-ins that compiled code may call, with their arguments after self: of activations, of losses, of
+# regularizers, and of whole problems (`solvers._march`).
+METHODS = {
+    **dict.fromkeys(("value", "slope", "slope_from_value", "curvature", "curvature_from_value"), 1),
+    **{"total": 3, "fill": 4},
+    **{"potential": 1, "push": 2},
+    **{"observe": 2, "respond": 3, "objective": 2, "replica": 1},
+}
 INLINED = {"error_model": "numpy", "forceinline": True, "fastmath": {"contract", "nsz"}}
 
 
-def _expose(name: str) -> None:
-    """Let compiled code call ``plugin.name(z)`` on any NamedTuple whose class has that method."""
+def _expose(name: str, arity: int) -> None:
+    """Let compiled code call ``plugin.name(...)`` on any NamedTuple whose class has that method."""
 
-    def implementation(self: Any, z: Any) -> Any:
+    def find(self: Any) -> Any:
         return getattr(getattr(self, "instance_class", None), name, None)
 
+    # Numba lowers a call by the signature of the template: there is one for each number of arguments.
+    templates: dict[int, Callable[..., Any]] = {
+        1: lambda self, a: find(self),
+        2: lambda self, a, b: find(self),
+        3: lambda self, a, b, c: find(self),
+        4: lambda self, a, b, c, d: find(self),
+    }
     for numba_type in (types.NamedTuple, types.NamedUniTuple):
-        overload_method(numba_type, name, strict=False, jit_options=INLINED)(implementation)
+        overload_method(numba_type, name, strict=False, jit_options=INLINED)(templates[arity])
 
 
 def _slope_at(self: Any, z: Any, s: Any) -> Any:
@@ -152,7 +166,7 @@ def _slope_at(self: Any, z: Any, s: Any) -> Any:
     return lambda self, z, s: self.slope(z)
 
 
-for _name in METHODS:
-    _expose(_name)
+for _name, _arity in METHODS.items():
+    _expose(_name, _arity)
 for _type in (types.NamedTuple, types.NamedUniTuple):
     overload_method(_type, "slope_at", strict=False, jit_options=INLINED)(_slope_at)

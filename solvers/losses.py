@@ -7,17 +7,22 @@ several outputs, f of shape (n, k), the sum over outputs is never averaged.
 
 Sums are NumPy's pairwise ones, never BLAS dot products: the bits do not depend on the number of threads.
 
+Optional, for runs that stay in compiled code: ``total(f, y, w)`` and ``fill(f, y, w, out)``, the value and the gradient
+written as plain loops over flat arrays, with the weights w as they enter the sum (`compiled_weights`).
+
 These are NamedTuples, which compare as tuples: ``SquaredLoss() == LogisticLoss()`` is True. Ask for ``kind``
 instead.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from solvers import _check
+from solvers._jit import compiled
 from solvers._reduction import (
     classes,
     datum_weights,
@@ -31,6 +36,7 @@ from solvers._reduction import (
     total,
     weighted_total,
 )
+from solvers._vecmath import exp, sigmoid, softplus
 from solvers.errors import InputError
 from solvers.protocols import Array
 
@@ -50,6 +56,12 @@ class Loss(Protocol):
     def gradient(self, f: Array, y: Any, weights: Array | None = None) -> Array: ...
 
     def conjugate(self, q: Array, y: Any, weights: Array | None = None) -> float: ...
+
+
+def compiled_weights(loss: Any, y: Array, weights: Array | None) -> Array:
+    """The weights w of the compiled forms of a loss: one an entry of y, flat, after the loss's own reduction."""
+    w = datum_weights(loss.reduction, y, weights)
+    return np.array(np.broadcast_to(w, y.shape), dtype=np.float64).reshape(-1)
 
 
 class SquaredLoss(NamedTuple):
@@ -85,6 +97,18 @@ class SquaredLoss(NamedTuple):
         f, y = pair(f, y)
         gradient: Array = datum_weights(self.reduction, f, weights) * (f - y)
         return gradient
+
+    def total(self, f: Array, y: Array, w: Array) -> float:
+        """R(f) in compiled code: sum_i w_i (f_i - y_i)^2 / 2 over flat arrays, the weights w as they enter the sum."""
+        value = 0.0
+        for i in range(f.size):
+            value += 0.5 * w[i] * (f[i] - y[i]) ** 2
+        return value
+
+    def fill(self, f: Array, y: Array, w: Array, out: Array) -> None:
+        """R'(f) in compiled code: out_i = w_i (f_i - y_i) over flat arrays."""
+        for i in range(f.size):
+            out[i] = w[i] * (f[i] - y[i])
 
     def conjugate(self, q: Array, y: Any, weights: Array | None = None) -> float:
         """R*(q) = sup_f <q, f> - R(f)."""
@@ -139,6 +163,23 @@ class HuberLoss(NamedTuple):
         f, y = pair(f, y)
         gradient: Array = datum_weights(self.reduction, f, weights) * np.clip(f - y, -delta, delta)
         return gradient
+
+    def total(self, f: Array, y: Array, w: Array) -> float:
+        """R(f) in compiled code, over flat arrays."""
+        value = 0.0
+        for i in range(f.size):
+            distance = abs(f[i] - y[i])
+            inner = distance if distance < self.delta else self.delta
+            # distance comes second, so that a NaN is not clipped away
+            value += w[i] * (inner * (distance - 0.5 * inner))
+        return value
+
+    def fill(self, f: Array, y: Array, w: Array, out: Array) -> None:
+        """R'(f) in compiled code, over flat arrays."""
+        for i in range(f.size):
+            r = f[i] - y[i]
+            r = self.delta if r > self.delta else r
+            out[i] = w[i] * (-self.delta if r < -self.delta else r)
 
     def conjugate(self, q: Array, y: Any, weights: Array | None = None) -> float:
         """R*(q) = sup_f <q, f> - R(f); +inf if some |q_i| > delta w_i."""
@@ -196,6 +237,18 @@ class LogisticLoss(NamedTuple):
         gradient: Array = datum_weights(self.reduction, f, weights) * (-y * probability)
         return gradient
 
+    def total(self, f: Array, y: Array, w: Array) -> float:
+        """R(f) in compiled code, over flat arrays."""
+        value = 0.0
+        for i in range(f.size):
+            value += w[i] * softplus(-y[i] * f[i])
+        return value
+
+    def fill(self, f: Array, y: Array, w: Array, out: Array) -> None:
+        """R'(f) in compiled code, over flat arrays."""
+        for i in range(f.size):
+            out[i] = -w[i] * y[i] * sigmoid(-y[i] * f[i])
+
     def conjugate(self, q: Array, y: Any, weights: Array | None = None) -> float:
         """R*(q) = sup_f <q, f> - R(f); +inf unless 0 <= -y_i q_i <= w_i."""
         q, y = pair(q, y, "q")
@@ -251,6 +304,19 @@ class ExponentialLoss(NamedTuple):
         with np.errstate(over="ignore", invalid="ignore"):
             gradient = w * (-y * np.exp(-y * f))
         return gradient if isinstance(w, float) else np.where(w == 0.0, 0.0, gradient)
+
+    def total(self, f: Array, y: Array, w: Array) -> float:
+        """R(f) in compiled code, over flat arrays; a datum of weight zero does not exist."""
+        value = 0.0
+        for i in range(f.size):
+            if w[i] > 0.0:
+                value += w[i] * exp(-y[i] * f[i])
+        return value
+
+    def fill(self, f: Array, y: Array, w: Array, out: Array) -> None:
+        """R'(f) in compiled code, over flat arrays."""
+        for i in range(f.size):
+            out[i] = -w[i] * y[i] * exp(-y[i] * f[i]) if w[i] > 0.0 else 0.0
 
     def conjugate(self, q: Array, y: Any, weights: Array | None = None) -> float:
         """R*(q) = sup_f <q, f> - R(f); +inf unless -y_i q_i >= 0."""
@@ -324,6 +390,25 @@ class SoftMinMargin(NamedTuple):
         norm = total(mass)
         return top + float(np.log(norm)), mass / norm
 
+    def total(self, f: Array, y: Array, w: Array) -> float:
+        """R(f) in compiled code, over flat arrays."""
+        top = _highest(f, y, w)
+        mass = 0.0
+        for i in range(f.size):
+            if w[i] > 0.0:
+                mass += w[i] * exp(-y[i] * f[i] - top)
+        return top + math.log(mass)
+
+    def fill(self, f: Array, y: Array, w: Array, out: Array) -> None:
+        """R'(f) in compiled code, over flat arrays; NaN where the predictions are not finite."""
+        top = _highest(f, y, w)
+        mass = 0.0
+        for i in range(f.size):
+            out[i] = w[i] * exp(-y[i] * f[i] - top) if w[i] > 0.0 else 0.0
+            mass += out[i]
+        for i in range(f.size):
+            out[i] *= -y[i] / mass
+
     def conjugate(self, q: Array, y: Any, weights: Array | None = None) -> float:
         """R*(q) = sup_f <q, f> - R(f); +inf unless -y q lies in the simplex."""
         q, y = pair(q, y, "q")
@@ -350,6 +435,20 @@ class SoftMinMargin(NamedTuple):
         # the Hessian is the covariance of a softmax: <v, Hv> <= (max v - min v)^2 / 4 <= |v|^2 / 2
         largest_weight(self.reduction, n, weights)
         return 0.5
+
+
+@compiled(fastmath=False, forceinline=True)
+def _highest(f: Array, y: Array, w: Array) -> float:
+    """The largest -y_i f_i that counts; NaN if one of them is NaN or none is finite."""
+    top = -math.inf
+    for i in range(f.size):
+        if w[i] > 0.0:
+            exponent = -y[i] * f[i]
+            # written so that a NaN stays
+            top = top if exponent <= top else exponent
+            if exponent != exponent:
+                return math.nan
+    return top if -math.inf < top < math.inf else math.nan
 
 
 class CrossEntropy(NamedTuple):

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from solvers import losses
+from solvers._jit import kernel
 from solvers.errors import InputError
 from solvers.losses import (
     CrossEntropy,
@@ -20,6 +21,7 @@ from solvers.losses import (
     SoftMinMargin,
     SquaredLoss,
     by_name,
+    compiled_weights,
 )
 
 ALL: list[Any] = [
@@ -329,3 +331,39 @@ def test_by_name() -> None:
         by_name(3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"pass an instance: SquaredLoss\(\)"):
         by_name(SquaredLoss)  # type: ignore[arg-type]
+
+
+@kernel()
+def value_and_gradient(loss: Any, f: Any, y: Any, w: Any, out: Any) -> Any:
+    loss.fill(f, y, w, out)
+    return loss.total(f, y, w)
+
+
+COMPILED = [loss for loss in ALL if hasattr(loss, "fill")]
+
+
+@each_weighting
+@pytest.mark.parametrize("outputs", [0, 2])
+@pytest.mark.parametrize("loss", COMPILED, ids=name)
+def test_compiled_forms_are_the_value_and_the_gradient(loss: Any, weighted: bool, outputs: int) -> None:
+    rng = np.random.default_rng(5)
+    f, y = problem(loss, 7, rng, 0 if loss.kind == "soft_min_margin" else outputs)
+    weights = rng.integers(0, 3, 7).astype(float) + 0.5 * (np.arange(7) == 0) if weighted else None
+    f *= 20.0  # margins of both signs, far out
+    w = compiled_weights(loss, y, weights)
+    out = np.empty(f.size)
+    found = value_and_gradient(loss, f.reshape(-1), y.reshape(-1), w, out)
+    # a few ulp for each exponential and each of the seven terms
+    assert found == pytest.approx(loss.value(f, y, weights), rel=1e-14)
+    np.testing.assert_allclose(out, loss.gradient(f, y, weights).reshape(-1), rtol=2e-14, atol=1e-300)
+
+
+@pytest.mark.parametrize("loss", COMPILED, ids=name)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_compiled_forms_do_not_hide_what_is_not_finite(loss: Any, bad: float) -> None:
+    f, y = np.array([0.5, bad, 0.1]), np.array([1.0, 1.0, -1.0])
+    out = np.empty(3)
+    found = value_and_gradient(loss, f, y, compiled_weights(loss, y, None), out)
+    with np.errstate(all="ignore"):
+        assert np.isfinite(found) == np.isfinite(loss.value(f, y))
+        assert np.isfinite(out).all() == np.isfinite(loss.gradient(f, y)).all()
