@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from solvers import _check
 from solvers._adaptive import EmbeddedStepper
+from solvers._method import AdaptiveMethod
 from solvers._stepper import RungeKuttaStepper, Stepper
 from solvers.errors import InputError
 from solvers.protocols import Array
@@ -242,29 +243,8 @@ class RungeKutta(_FixedStep):
 
 
 @dataclass(frozen=True, repr=False)
-class _Adaptive:
-    rtol: float
-    atol: float
-    first_step: float | None = None
-    max_step: float | None = None
+class _Adaptive(AdaptiveMethod):
     tableau: ClassVar[ButcherTableau]
-
-    def __post_init__(self) -> None:
-        for name in ("rtol", "atol"):
-            object.__setattr__(self, name, _check.number(getattr(self, name), name, nonnegative=True))
-        if self.rtol == 0.0 and self.atol == 0.0:
-            raise InputError("rtol and atol must not both be zero")
-        for name in ("first_step", "max_step"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, _check.number(getattr(self, name), name, positive=True))
-
-    def __repr__(self) -> str:
-        shown = {name: getattr(self, name) for name in ("rtol", "atol", "first_step", "max_step")}
-        return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in shown.items() if v is not None)})"
-
-    @property
-    def name(self) -> str:
-        return type(self).__name__
 
     @property
     def order(self) -> int:
@@ -272,17 +252,7 @@ class _Adaptive:
 
     def start(self, flow: Any, t: float, z: Array, t_end: float) -> Stepper:
         """The steppable object of one run."""
-        return EmbeddedStepper(
-            flow,
-            t,
-            z,
-            t_end,
-            self.tableau,
-            rtol=self.rtol,
-            atol=self.atol,
-            first_step=self.first_step,
-            max_step=math.inf if self.max_step is None else self.max_step,
-        )
+        return EmbeddedStepper(flow, t, z, t_end, self.tableau, **self.control)
 
 
 @dataclass(frozen=True, repr=False)
