@@ -3,8 +3,8 @@
 ``value(positions)`` maps (m, p) to (m,), ``gradient(positions)`` to (m, p). A regularizer that must know
 which coordinates are outer weights has ``bind(network)``, called once by the objective.
 
-Optional, for runs that stay in compiled code: ``potential(theta)`` and ``push(theta, out)`` for one particle (p,), written as
-plain loops; push adds the gradient to `out`.
+Optional, for runs that stay in compiled code: ``potential(theta)`` and ``push(theta, out)`` for one particle (p,),
+written as plain loops; push adds the gradient to `out`.
 """
 
 from __future__ import annotations
