@@ -3,6 +3,9 @@
 ``value(positions)`` maps (m, p) to (m,), ``gradient(positions)`` to (m, p). A regularizer that must know
 which coordinates are outer weights has ``bind(network)``, called once by the objective.
 
+Optional, for implicit methods: ``second(positions)``, the Hessian of V, a number (times the identity) or (m, p, p);
+without it central differences of the gradient serve.
+
 Optional, for runs that stay in compiled code: ``potential(theta)`` and ``push(theta, out)`` for one particle (p,),
 written as plain loops; push adds the gradient to `out`.
 """
@@ -37,6 +40,9 @@ class NoRegularizer(NamedTuple):
     def gradient(self, positions: Array) -> Array:
         return np.zeros_like(positions)
 
+    def second(self, positions: Array) -> float:
+        return 0.0
+
 
 class Ridge(NamedTuple):
     """``V(theta) = strength/2 |theta|^2`` over all coordinates, outer weight and bias included (weight decay)."""
@@ -60,6 +66,9 @@ class Ridge(NamedTuple):
 
     def gradient(self, positions: Array) -> Array:
         return np.asarray(self.strength * positions)
+
+    def second(self, positions: Array) -> float:
+        return self.strength
 
 
 class PathNorm(NamedTuple):
@@ -136,6 +145,22 @@ class PathNorm(NamedTuple):
             factor[:, self.outer :] = np.where(inner > 0, outer / inner, 0.0)[:, None]
         return np.asarray(self.strength * factor * positions)
 
+    def second(self, positions: Array) -> Array:
+        m, p = positions.shape
+        result, k = np.zeros((m, p, p)), self.outer
+        outer, inner = self._norms(positions)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            front = np.where(outer[:, None] > 0, positions[:, :k] / outer[:, None], 0.0)
+            back = np.where(inner[:, None] > 0, positions[:, k:] / inner[:, None], 0.0)
+            ahead = np.where(outer > 0, inner / outer, 0.0)[:, None, None]
+            behind = np.where(inner > 0, outer / inner, 0.0)[:, None, None]
+        # Of |a| |u|: |u|/|a| (1 - a a') and |a|/|u| (1 - u u') with unit a and u, and the product of both across.
+        result[:, :k, :k] = ahead * (np.eye(k) - front[:, :, None] * front[:, None, :])
+        result[:, k:, k:] = behind * (np.eye(p - k) - back[:, :, None] * back[:, None, :])
+        result[:, :k, k:] = front[:, :, None] * back[:, None, :]
+        result[:, k:, :k] = result[:, :k, k:].transpose(0, 2, 1)
+        return np.asarray(self.strength * result)
+
 
 class TotalVariation(NamedTuple):
     """``V(theta) = strength``: int V dmu = strength * mass, the total variation of the measure.
@@ -157,6 +182,9 @@ class TotalVariation(NamedTuple):
 
     def gradient(self, positions: Array) -> Array:
         return np.zeros_like(positions)
+
+    def second(self, positions: Array) -> float:
+        return 0.0
 
 
 def checked(regularizer: Any, network: Any) -> Any:

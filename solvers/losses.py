@@ -7,6 +7,9 @@ several outputs, f of shape (n, k), the sum over outputs is never averaged.
 
 Sums are NumPy's pairwise ones, never BLAS dot products: the bits do not depend on the number of threads.
 
+Optional, for implicit methods: ``hessian(f, y)``, R''(f) as its diagonal in f's shape or as a matrix (n k, n k), and
+in the latter case ``hessian_times(f, y, change)``; without them central differences of the gradient serve.
+
 Optional, for runs that stay in compiled code: ``total(f, y, w)`` and ``fill(f, y, w, out)``, the value and the gradient
 written as plain loops over flat arrays, with the weights w as they enter the sum (`compiled_weights`).
 
@@ -98,6 +101,11 @@ class SquaredLoss(NamedTuple):
         gradient: Array = datum_weights(self.reduction, f, weights) * (f - y)
         return gradient
 
+    def hessian(self, f: Array, y: Any, weights: Array | None = None) -> Array:
+        """The diagonal of R''(f): w, of f's shape."""
+        f, y = pair(f, y)
+        return np.array(np.broadcast_to(datum_weights(self.reduction, f, weights), f.shape))
+
     def total(self, f: Array, y: Array, w: Array) -> float:
         """R(f) in compiled code: sum_i w_i (f_i - y_i)^2 / 2 over flat arrays, the weights w as they enter the sum."""
         value = 0.0
@@ -163,6 +171,12 @@ class HuberLoss(NamedTuple):
         f, y = pair(f, y)
         gradient: Array = datum_weights(self.reduction, f, weights) * np.clip(f - y, -delta, delta)
         return gradient
+
+    def hessian(self, f: Array, y: Any, weights: Array | None = None) -> Array:
+        """The diagonal of R''(f): w where |f - y| <= delta, else 0, of f's shape."""
+        f, y = pair(f, y)
+        diagonal: Array = datum_weights(self.reduction, f, weights) * (np.abs(f - y) <= self.delta)
+        return diagonal
 
     def total(self, f: Array, y: Array, w: Array) -> float:
         """R(f) in compiled code, over flat arrays."""
@@ -237,6 +251,13 @@ class LogisticLoss(NamedTuple):
         gradient: Array = datum_weights(self.reduction, f, weights) * (-y * probability)
         return gradient
 
+    def hessian(self, f: Array, y: Any, weights: Array | None = None) -> Array:
+        """The diagonal of R''(f): w p (1 - p), p = 1/(1 + exp(y f)), of f's shape."""
+        f, y = pair(f, y)
+        small = np.exp(-np.abs(y * f))
+        diagonal: Array = datum_weights(self.reduction, f, weights) * (small / (1.0 + small) ** 2)
+        return diagonal
+
     def total(self, f: Array, y: Array, w: Array) -> float:
         """R(f) in compiled code, over flat arrays."""
         value = 0.0
@@ -304,6 +325,10 @@ class ExponentialLoss(NamedTuple):
         with np.errstate(over="ignore", invalid="ignore"):
             gradient = w * (-y * np.exp(-y * f))
         return gradient if isinstance(w, float) else np.where(w == 0.0, 0.0, gradient)
+
+    def hessian(self, f: Array, y: Any, weights: Array | None = None) -> Array:
+        """The diagonal of R''(f): w exp(-y f), of f's shape."""
+        return np.abs(self.gradient(f, y, weights))
 
     def total(self, f: Array, y: Array, w: Array) -> float:
         """R(f) in compiled code, over flat arrays; a datum of weight zero does not exist."""
@@ -375,6 +400,21 @@ class SoftMinMargin(NamedTuple):
         _, p = self._softmax(f, y, weights)
         gradient: Array = -np.asarray(y, dtype=np.float64) * p
         return gradient
+
+    def hessian_times(self, f: Array, y: Any, change: Array, weights: Array | None = None) -> Array:
+        """R''(f) applied to a `change` of f, (n,): ``y p (u - <p, u>)`` with u = y change."""
+        _, p = self._softmax(f, y, weights)
+        y = np.asarray(y, dtype=np.float64)
+        u = y * change
+        product: Array = y * p * (u - total(p * u))
+        return product
+
+    def hessian(self, f: Array, y: Any, weights: Array | None = None) -> Array:
+        """R''(f) = diag(p) - (y p)(y p)', (n, n)."""
+        _, p = self._softmax(f, y, weights)
+        slope = np.asarray(y, dtype=np.float64) * p
+        matrix: Array = np.diag(p) - slope[:, None] * slope
+        return matrix
 
     def _softmax(self, f: Array, y: Any, weights: Array | None) -> tuple[float, Array]:
         f, y = pair(f, y)
@@ -490,6 +530,28 @@ class CrossEntropy(NamedTuple):
         mass = np.exp(f - f.max(axis=1)[:, None])
         gradient: Array = datum_weights(self.reduction, f, weights) * (mass / mass.sum(axis=1)[:, None] - y)
         return gradient
+
+    def hessian_times(self, f: Array, y: Any, change: Array, weights: Array | None = None) -> Array:
+        """R''(f) applied to a `change` of f, (n, k): ``w p (u - <p, u>)`` for each datum, p = softmax(f)."""
+        f, y = classes(f, y)
+        mass = np.exp(f - f.max(axis=1)[:, None])
+        mass /= mass.sum(axis=1)[:, None]
+        product: Array = mass * (change - (mass * change).sum(axis=1)[:, None])
+        product *= datum_weights(self.reduction, f, weights)
+        return product
+
+    def hessian(self, f: Array, y: Any, weights: Array | None = None) -> Array:
+        """R''(f), (n k, n k) in the order of ``f.reshape(-1)``: a block ``w (diag(p) - p p')`` for each datum."""
+        f, y = classes(f, y)
+        n, k = f.shape
+        mass = np.exp(f - f.max(axis=1)[:, None])
+        mass /= mass.sum(axis=1)[:, None]
+        blocks = mass[:, :, None] * (np.eye(k) - mass[:, None, :])
+        matrix = np.zeros((n, k, n, k))
+        matrix[np.arange(n), :, np.arange(n), :] = blocks * np.reshape(
+            datum_weights(self.reduction, f[:, 0], weights), (-1, 1, 1)
+        )
+        return matrix.reshape(n * k, n * k)
 
     def conjugate(self, q: Array, y: Any, weights: Array | None = None) -> float:
         """R*(q) = sup_f <q, f> - R(f); +inf unless each q_i / w_i + y_i lies in the simplex."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,9 @@ class Flow(Protocol):
        ``advance(z, h, steps)``: that many Euler steps, bit-equal to single ones;
        ``default_record(t, z) -> dict``: scalars recorded at every save;
        ``error_norm(z, error, rtol, atol) -> float``: a step is accepted when it is at most 1;
-       ``smooth``: False if the velocity jumps; ``trajectory_type``; ``describe() -> dict``.
+       ``smooth``: False if the velocity jumps; ``trajectory_type``; ``describe() -> dict``;
+       ``linearize(t, z) -> Linearization``: the Jacobian of the velocity, which implicit methods and estimates of
+       its spectral radius ask for, with ``rank``: the number of predictions that couple the blocks of z, or None.
     """
 
     kind: FlowKind
@@ -36,6 +38,38 @@ class Flow(Protocol):
     def pack(self, state: Any) -> Array: ...
 
     def unpack(self, z: Array, like: Any) -> Any: ...
+
+
+class LowRank(NamedTuple):
+    """``J = -P S H' - blkdiag(B)``: a Jacobian whose blocks of q coordinates are coupled through r predictions only.
+
+    ``indices`` (m, q): the coordinates of z in each block; ``P`` and ``H`` (m, q, r): their rows; ``S`` (r,), a
+    diagonal, or (r, r); ``B`` (m, q, q). Every coordinate of z is in one block.
+    """
+
+    indices: NDArray[np.int64]
+    P: Array
+    S: Array
+    H: Array
+    B: Array
+
+
+@runtime_checkable
+class Linearization(Protocol):
+    """``J = d velocity / d z`` at one (t, z), where the velocity jumps with the active pattern held fixed.
+
+    - ``product(v, out) -> out``: J v, for flat v and out of the length of z, not the same array;
+    - ``weight``: g >= 0, of the length of z, such that ``diag(g) J`` is symmetric on the coordinates with g > 0 (those
+      with g = 0 are frozen: their rows of J are zero, and so are their entries in every velocity); None where there
+      is none;
+    - ``rank``: r, the number of predictions through which blocks of coordinates are coupled, or None;
+    - ``low_rank() -> LowRank``, absent where J has no such form.
+    """
+
+    weight: Array | None
+    rank: int | None
+
+    def product(self, v: Array, out: Array) -> Array: ...
 
 
 @runtime_checkable

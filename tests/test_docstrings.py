@@ -33,7 +33,7 @@ EVERYWHERE = {
 }
 # Methods of a protocol, `sample(kind, m, rng)` of spaces and networks: the protocol says what they are.
 PROTOCOL = {"begin", "observe", "finish", "prepare", "pack", "value", "slope", "slope_from_value", "gradient"}
-PROTOCOL |= {"choose", "sample"}
+PROTOCOL |= {"choose", "sample", "curvature", "curvature_from_value", "second"}
 # What the library makes and hands out: their attributes are described, nobody calls the class.
 HANDED_OUT = {
     "solvers.View",

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from meanfield._linear import ParticleLinearization, linearizable, rank
 from meanfield.plugins import check_functional
 from solvers.errors import InputError
 from solvers.measure import ParticleMeasure
@@ -78,11 +79,21 @@ class BoundParticles:
         self.flow = flow
         self.functional = functional
         self.space = getattr(functional, "space", None)
+        if getattr(flow, "space", None) is not None:
+            self.space = flow.space
         self.weights = np.array(measure.weights)
         self.signs = None if measure.signs is None else np.array(measure.signs)
         self.layout = measure.layout
         self.shape = measure.positions.shape
         self.smooth = bool(getattr(functional, "smooth", True))
+        self.rank = rank(functional)
+        # Offered only where it can be had: methods ask by the name.
+        if self.kind == "ode" and linearizable(functional, self.space):
+            self.linearize = self._linearize
+
+    def _linearize(self, t: float, z: Array) -> ParticleLinearization:
+        """The Jacobian of the velocity at z, the pattern of kinked activations held fixed."""
+        raise NotImplementedError
 
     @property
     def trajectory_type(self) -> Any:

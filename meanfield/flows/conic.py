@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from meanfield._linear import ParticleLinearization
 from meanfield.flows._bound import (
     BoundParticles,
     describe_functional,
@@ -108,8 +109,6 @@ class ConicFlow:
 class _BoundConic(BoundParticles):
     def __init__(self, flow: ConicFlow, measure: ParticleMeasure) -> None:
         super().__init__(flow, measure)
-        if flow.space is not None:
-            self.space = flow.space
         self.m = self.shape[0]
         self.mirror = flow.retraction == "mirror"
         if self.mirror and (self.weights == 0).any():
@@ -143,3 +142,14 @@ class _BoundConic(BoundParticles):
         gradient = flow._movable(measure, gradient, self.space)
         np.multiply(gradient, -flow.beta, out=out[self.m :].reshape(self.shape))
         return out
+
+    def _linearize(self, t: float, z: Array) -> ParticleLinearization:
+        return ParticleLinearization(
+            self.functional,
+            self.measure(z),
+            self.space,
+            self.flow.beta,
+            chart=self.flow.retraction,
+            alpha=self.flow.alpha,
+            roots=None if self.mirror else z[: self.m],
+        )

@@ -6,6 +6,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from meanfield._linear import ParticleLinearization
 from meanfield.flows._bound import (
     BoundParticles,
     describe_functional,
@@ -102,3 +103,6 @@ class _BoundWasserstein(BoundParticles):
         result = tangent(self.space, z.reshape(self.shape), result)
         np.multiply(result, self.flow.time_factor, out=out.reshape(self.shape))
         return out
+
+    def _linearize(self, t: float, z: Array) -> ParticleLinearization:
+        return ParticleLinearization(self.functional, self.measure(z), self.space, self.flow.time_factor)

@@ -1,0 +1,7 @@
+"""Jacobians of particle flows: products, weights that make them symmetric, and their low-rank form."""
+
+from __future__ import annotations
+
+from meanfield._linear.particles import ParticleLinearization, linearizable, rank
+
+__all__ = ["ParticleLinearization", "linearizable", "rank"]
