@@ -112,6 +112,7 @@ class _BoundFunctionFlow:
         self.flow = flow
         self.shape = shape
         self.smooth = flow.smooth
+        self.time_dependent = flow.time_dependent
         self._checked = False
         if flow._project is not None:
             self.project = self._apply_projection

@@ -28,7 +28,8 @@ class Flow(Protocol):
        ``advance(z, h, steps)``: that many Euler steps, bit-equal to single ones;
        ``default_record(t, z) -> dict``: scalars recorded at every save;
        ``error_norm(z, error, rtol, atol) -> float``: a step is accepted when it is at most 1;
-       ``smooth``: False if the velocity jumps; ``trajectory_type``; ``describe() -> dict``;
+       ``smooth``: False if the velocity jumps; ``time_dependent``: False if it is a function of z alone;
+       ``trajectory_type``; ``describe() -> dict``;
        ``linearize(t, z) -> Linearization``: the Jacobian of the velocity, which implicit methods and estimates of
        its spectral radius ask for, with ``rank``: the number of predictions that couple the blocks of z, or None.
     """

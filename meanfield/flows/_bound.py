@@ -70,6 +70,7 @@ class BoundParticles:
     """A flow of a functional bound to the width, weights and signs of one measure; z is the positions, flat."""
 
     kind = "ode"
+    time_dependent = False
 
     def __init__(self, flow: Any, measure: ParticleMeasure) -> None:
         functional = flow.objective
