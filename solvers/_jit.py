@@ -50,24 +50,23 @@ class _Kernel:
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
         self._options = options
-        self._twins: dict[type | None, Any] = {}
+        self._twins: dict[tuple[type, ...], Any] = {}
 
-    def _twin(self, owner: type | None) -> Any:
-        """The dispatcher for plug-ins of the project (`owner` None, on disk) or for one class of a user.
+    def _twin(self, owner: tuple[type, ...]) -> Any:
+        """The dispatcher for plug-ins of the project (`owner` empty, on disk) or for classes of a user.
 
         Each class of a user has a dispatcher of its own: Numba tells types apart by name, and a class defined
         again in a notebook would run the compiled code of the old one.
         """
         if owner not in self._twins:
             dispatcher = numba.njit(**self._options)(self.function)
-            if owner is None:
+            if not owner:
                 _keep(dispatcher)
             self._twins[owner] = dispatcher
         return self._twins[owner]
 
     def __call__(self, plugin: Any, *args: Any) -> Any:
-        owner = type(plugin)
-        return self._twin(None if is_ours(owner) else owner)(plugin, *args)
+        return self._twin(foreign(plugin))(plugin, *args)
 
 
 def kernel() -> Callable[[Callable[..., Any]], _Kernel]:
@@ -79,6 +78,16 @@ def kernel() -> Callable[[Callable[..., Any]], _Kernel]:
 
     def decorate(function: Callable[..., Any]) -> _Kernel:
         return _Kernel(function, {"fastmath": FAST, "error_model": "numpy", "nogil": True})
+
+    return decorate
+
+
+def inlined() -> Callable[[Function], Function]:
+    """A part of kernels, compiled into each that calls it; plug-ins may be among its arguments."""
+
+    def decorate(function: Function) -> Function:
+        settings: dict[str, Any] = {"error_model": "numpy", "fastmath": FAST, "forceinline": True}
+        return cast(Function, numba.njit(**settings)(function))
 
     return decorate
 
@@ -126,6 +135,15 @@ def _stamp(dispatcher: Any) -> None:
         dispatcher._cache = NullCache()
 
 
+def foreign(plugin: Any) -> tuple[type, ...]:
+    """The classes outside the project in a plug-in and in the plug-ins that it holds."""
+    found = () if is_ours(type(plugin)) else (type(plugin),)
+    for part in plugin if hasattr(plugin, "_fields") else ():
+        if hasattr(part, "_fields"):
+            found += foreign(part)
+    return found
+
+
 def is_ours(plugin_type: type) -> bool:
     """Whether a plug-in's class lives in the project, so that the digest watches its source."""
     return plugin_type.__module__.split(".", 1)[0] in PACKAGES
@@ -137,7 +155,7 @@ METHODS = {
     **dict.fromkeys(("value", "slope", "slope_from_value", "curvature", "curvature_from_value"), 1),
     **{"total": 3, "fill": 4},
     **{"potential": 1, "push": 2},
-    **{"observe": 2, "respond": 3, "objective": 2, "replica": 1},
+    **{"observe": 2, "respond": 3, "objective": 2, "project": 1, "replica": 1},
 }
 INLINED = {"error_model": "numpy", "forceinline": True, "fastmath": {"contract", "nsz"}}
 
