@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from solvers import _check
-from solvers._vecmath import exp, sigmoid, softplus, tanh
+from solvers._vecmath import erf, exp, sigmoid, softplus, tanh
 from solvers.errors import InputError
 
 INFINITE = math.inf
@@ -185,7 +185,7 @@ class Erf(NamedTuple):
         return Bounds(1.0, slope, slope, 4.0 * s * s / math.sqrt(2.0 * math.pi * math.e))
 
     def value(self, z: float) -> float:
-        return math.erf(self.scale * z)
+        return erf(self.scale * z)
 
     def slope(self, z: float) -> float:
         u = self.scale * z

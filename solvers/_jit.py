@@ -22,8 +22,11 @@ import numba
 from numba.core import types
 from numba.extending import overload_method
 
+from solvers import _lanes
+
 # Never nnan/ninf: checks for NaN must keep working. error_model="numpy": division checks stop vectorization.
 FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
+_lanes.widen()
 Function = TypeVar("Function", bound=Callable[..., Any])
 PACKAGES = ("solvers", "meanfield")
 
