@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from solvers._replicas import go_all
 from solvers._run import Run
 from solvers._start import as_list, interval, prepare_flow, start_method
 from solvers._stepper import StepFailure
@@ -38,10 +39,12 @@ def integrate(
     Parameters
     ----------
     flow : Flow or callable
-        A flow (`solvers.protocols.Flow`), or a plain function f(x) or f(t, x) of an array.
+        A flow (`solvers.protocols.Flow`), or a plain function f(x) or f(t, x) of an array. A list of flows goes with a
+        list of as many states (one network on many data sets, say).
     state : object
         What the flow moves: an array of any shape for a plain function, a `ParticleMeasure` for particle flows. A
-        list of states gives a list of trajectories (a list of numbers is one state).
+        list of states gives a list of trajectories (a list of numbers is one state): replicas, each with its own
+        steps and in the same bits as if run alone. Small problems run all at once in compiled code, on all threads.
     t_end, t0 : float
         The interval, in the flow's unit of time.
     method : optional
@@ -102,16 +105,26 @@ def integrate(
         "max_steps": max_steps,
         "resume": resume,
     }
-    if isinstance(state, list) and not all(np.isscalar(s) for s in state):
+    several = isinstance(state, list) and not all(np.isscalar(s) for s in state)
+    if several:
         if not state:
             raise InputError("state is an empty list; pass at least one state")
         if resume is not None and resume is not True:
             raise InputError("resume must be True for several states: each run has a checkpoint of its own")
-        return [
-            Run(flow, one, t_end, observers=[replica(o, i) for o in watchers], **options).go()
-            for i, one in enumerate(state)
-        ]
-    return Run(flow, state, t_end, observers=watchers, **options).go()
+    elif isinstance(flow, list):
+        raise InputError("a list of flows needs a list of as many states")
+    states = state if several else [state]
+    flows = flow if isinstance(flow, list) else [flow] * len(states)
+    if len(flows) != len(states):
+        raise InputError(f"{len(flows)} flows need as many states, not {len(states)}")
+    runs = [
+        Run(
+            one, start, t_end, observers=[replica(o, i) for o in watchers] if several else watchers, **options
+        )
+        for i, (one, start) in enumerate(zip(flows, states, strict=True))
+    ]
+    found = go_all(runs)
+    return found if several else found[0]
 
 
 @dataclass(frozen=True)

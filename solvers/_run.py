@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,15 @@ class Recorder:
         if bad is not None:
             raise StepFailure("diverged", f"{bad} became {row[bad]} at t = {view.t:.6g}")
 
+    def put(self, t: float, value: float, z: Array | None, like: Any) -> None:
+        """A row of a compiled run: its own number, then the functions of the state."""
+        row: dict[str, Any] = {self.bound.program.name: value}
+        if self.functions:
+            state = self.bound.unpack(z, like)
+            for name, function in self.functions.items():
+                row[name] = self._checked(name, function(state))
+        self.rows.append((t, row, z.copy() if self.keep_all and z is not None else None))
+
     def _checked(self, name: str, value: Any) -> Any:
         try:
             if value is None:  # which numpy would turn into NaN
@@ -122,34 +132,56 @@ class Run:
             raise InputError(f"max_steps must be at least 1, not {max_steps}")
         self.max_steps = max_steps
         times = save_times(save, self.t0, self.t_end)
-        with _compilation() as compiled:
+        self.compile_seconds = 0.0
+        with self.compilation():
             self.bound, self.z0, self.flow = prepare_flow(flow, state)
-        self.compile_seconds = compiled()
         self.state = state
         self.recorder = Recorder(self.bound, record, keep)
         stopping = rules(until)
         self.stepper, self.method, self.why = start_method(self.bound, method, self.t0, self.z0, self.t_end)
         self.targets = self.stepper.plan(times)
+        # a stepper that records by itself does so in the bits of its steps
+        self.recorder.default = getattr(self.stepper, "default_record", self.recorder.default)
         self.view = View(self.flow, self.bound, state, self.stepper, self.t0, self.t_end)
         self.view.checkpoint = self._checkpoint
         # rules first: a checkpoint is then never the reason that a resumed run asks a rule twice
         self.interrupts = Interrupts([*stopping, *observers])
-        self.configuration = {
+        self._times, self._keep = times, keep
+        self.seconds_before = 0.0
+        self.record_seconds = self.observer_seconds = 0.0
+        self.reason = ""
+        # of a run that went with others: its share of the time, and how many they were
+        self.group_seconds: float | None = None
+        self.group_size = 1
+        self._resume(resume, observers)
+
+    @cached_property
+    def configuration(self) -> dict[str, Any]:
+        """What was asked for, as it stands in provenance and checkpoints."""
+        return {
             "flow": jsonable(self.flow.describe() if hasattr(self.flow, "describe") else type(self.flow)),
             "method": self.method,
             "t0": self.t0,
             "t_end": self.t_end,
-            "keep": keep,
+            "keep": self._keep,
             "records": list(self.recorder.functions),
         }
-        identity = [self.configuration, hashlib.sha256(times.tobytes()).hexdigest(), self.bound.kind]
+
+    @cached_property
+    def digest(self) -> str:
+        """By which a checkpoint knows its run."""
+        identity = [self.configuration, hashlib.sha256(self._times.tobytes()).hexdigest(), self.bound.kind]
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
         digest.update(self.z0.tobytes())
-        self.digest = digest.hexdigest()
-        self.seconds_before = 0.0
-        self.record_seconds = self.observer_seconds = 0.0
-        self.reason = ""
-        self._resume(resume, observers)
+        return digest.hexdigest()
+
+    def share(self, other: Run) -> None:
+        """Take what describes a run from another one of the same flow, shape and options."""
+        self.configuration, self._provenance = other.configuration, other._provenance
+
+    @cached_property
+    def _provenance(self) -> dict[str, Any]:
+        return provenance(self.configuration)
 
     # -- checkpoints
 
@@ -222,7 +254,7 @@ class Run:
     def go(self) -> Trajectory:
         status = Status.reached_end
         failure: StepFailure | None = None
-        with _compilation() as compiled:
+        with self.compilation():
             try:
                 self.interrupts.begin(self.view)
                 status = self._march()
@@ -232,11 +264,25 @@ class Run:
                 status, self.reason = Status.interrupted, f"interrupted at t = {self.stepper.t:.6g}"
             finally:
                 self.interrupts.finish(self.view, status.name if sys.exc_info()[0] is None else "failed")
-            rows = self.recorder.rows
-            if not rows or rows[-1][0] < self.stepper.t:
-                with contextlib.suppress(StepFailure), np.errstate(over="ignore", invalid="ignore"):
-                    self._save()
+            self.save_last()
+        return self.conclude(status, failure)
+
+    @contextlib.contextmanager
+    def compilation(self) -> Iterator[None]:
+        """What numba compiles inside is counted."""
+        with _compilation() as compiled:
+            yield
         self.compile_seconds += compiled()
+
+    def save_last(self) -> None:
+        """Wherever a run ends, there is a row."""
+        rows = self.recorder.rows
+        if not rows or rows[-1][0] < self.stepper.t:
+            with contextlib.suppress(StepFailure), np.errstate(over="ignore", invalid="ignore"):
+                self._save()
+
+    def conclude(self, status: Status, failure: StepFailure | None) -> Trajectory:
+        """The trajectory of a run that has ended, or `DivergenceError`."""
         run = self._trajectory(status)
         if failure is not None and self.on_divergence == "raise":
             raise DivergenceError(f"{failure}. {status.value}", run)
@@ -302,10 +348,13 @@ class Run:
             "method": self.method,
             "why": self.why,
             **self.stepper.counters(),
-            "seconds": self.seconds_before + self.view.seconds,
+            "seconds": self.seconds_before + self.view.seconds
+            if self.group_seconds is None
+            else self.group_seconds,
             "record_seconds": self.record_seconds,
             "observer_seconds": self.observer_seconds,
             "compile_seconds": self.compile_seconds,
+            "replicas": self.group_size,
         }
         kind = (
             getattr(self.bound, "trajectory_type", None)
@@ -319,7 +368,7 @@ class Run:
             status=status,
             message=self.reason,
             stats=stats,
-            provenance=provenance(self.configuration),
+            provenance=self._provenance,
             flow=self.flow,
         )
         return run

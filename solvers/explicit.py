@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from solvers import _check
 from solvers._adaptive import EmbeddedStepper
+from solvers._compiled import CompiledStepper, runs_compiled
 from solvers._method import AdaptiveMethod
 from solvers._stepper import RungeKuttaStepper, Stepper
 from solvers.errors import InputError
@@ -175,6 +176,8 @@ class _FixedStep:
 
     def start(self, flow: Any, t: float, z: Array, t_end: float) -> Stepper:
         """The steppable object of one run."""
+        if runs_compiled(flow, self.tableau):
+            return CompiledStepper(flow, t, z, t_end, self.tableau, step=self.step)
         return RungeKuttaStepper(flow, t, z, t_end, self.step, self.tableau)
 
 
@@ -252,6 +255,8 @@ class _Adaptive(AdaptiveMethod):
 
     def start(self, flow: Any, t: float, z: Array, t_end: float) -> Stepper:
         """The steppable object of one run."""
+        if runs_compiled(flow, self.tableau):
+            return CompiledStepper(flow, t, z, t_end, self.tableau, **self.control)
         return EmbeddedStepper(flow, t, z, t_end, self.tableau, **self.control)
 
 

@@ -11,8 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from meanfield._kernels.two_layer import preactivation
+from meanfield.plugins import key
 from solvers._jit import inlined
+from solvers.losses import compiled_weights
 from solvers.protocols import Array
+
+# Pairs (particle, datum) and inputs up to which a run stays in compiled code.
+MOST_PAIRS = 20_000
+MOST_INPUTS = 8
 
 
 class Layout(NamedTuple):
@@ -169,4 +175,70 @@ def pull(activation, layout, XT, q, signs, z, out):
             gradient[outer + k] = inner
 
 
-# touch
+def small_program(bound: Any) -> SmallProgram | None:
+    """The program of a bound Wasserstein flow of a two-layer network, if it is small and its parts compile."""
+    objective = bound.functional
+    network = getattr(objective, "network", None)
+    if not getattr(network, "compiled", False) or not hasattr(network, "activation"):
+        return None
+    if not hasattr(objective.loss, "fill") or not hasattr(objective.regularizer, "push"):
+        return None
+    small = objective.X.shape[0] * bound.shape[0] <= MOST_PAIRS and network.d <= MOST_INPUTS
+    return SmallProgram(bound) if small else None
+
+
+class SmallProgram:
+    """A small two-layer problem with its data and measure, ready to be one of a batch."""
+
+    name = "objective"
+
+    def __init__(self, bound: Any) -> None:
+        objective, network = bound.functional, bound.functional.network
+        self.objective = objective
+        self.layout = Layout(
+            int(network.d),
+            int(network.outputs),
+            0 if network.a is not None else int(network.outputs),
+            bool(network.bias),
+            float(network.a or 0.0),
+            float(network.scale),
+        )
+        signs = np.ones(bound.shape[0]) if bound.signs is None else bound.signs
+        self.measure = np.array([bound.weights * signs, bound.weights, signs])
+        self.rate = bound.flow.time_factor * np.array(network.mobility)
+        self.observed = objective.X.shape[0] * self.layout.outputs
+        self.floor = float(np.sqrt(np.mean(np.square(objective.y))))
+        #: programs with equal keys can go in one batch
+        self.key = (
+            *(key(part) for part in (network.activation, objective.loss, objective.regularizer)),
+            self.layout,
+            objective.X.shape,
+            self.measure.shape,
+            self.rate.tobytes(),
+        )
+
+    def table(self) -> Array:
+        """Inputs, targets, weights and centre, one row an input or output: (d + 3 k, n)."""
+        objective, k, n = self.objective, self.layout.outputs, self.objective.X.shape[0]
+        y = objective.y.reshape(n, k)
+        weights = compiled_weights(objective.loss, y, objective.sample_weight).reshape(n, k)
+        centre = np.broadcast_to(objective._centre, objective.y.shape).reshape(n, k)
+        return np.ascontiguousarray(np.vstack([objective.X.T, y.T, weights.T, centre.T]))
+
+    def collect(self, programs: Any) -> SmallTwoLayers:
+        """The batch of several programs of this key; data sets that are one object are kept once."""
+        known: dict[int, int] = {}
+        tables = []
+        for program in programs:
+            if known.setdefault(id(program.objective), len(tables)) == len(tables):
+                tables.append(program.table())
+        return SmallTwoLayers(
+            self.objective.network.activation,
+            self.objective.loss,
+            self.objective.regularizer,
+            self.layout,
+            np.array([known[id(program.objective)] for program in programs], dtype=np.int64),
+            np.array(tables),
+            np.array([program.measure for program in programs]),
+            self.rate,
+        )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, overload
 
 import numpy as np
 
+from meanfield._kernels.small import small_program
 from meanfield._linear import ParticleLinearization
 from meanfield.flows._bound import (
     BoundParticles,
@@ -103,6 +105,11 @@ class _BoundWasserstein(BoundParticles):
         result = tangent(self.space, z.reshape(self.shape), result)
         np.multiply(result, self.flow.time_factor, out=out.reshape(self.shape))
         return out
+
+    @cached_property
+    def program(self) -> Any:
+        """The flow as one compiled problem, where it is small enough for that; None elsewhere."""
+        return small_program(self)
 
     def _linearize(self, t: float, z: Array) -> ParticleLinearization:
         return ParticleLinearization(self.functional, self.measure(z), self.space, self.flow.time_factor)
