@@ -9,6 +9,7 @@ spoils a spectral radius.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,16 @@ class FeaturesNear:
         change = np.asarray(self.network.vjp(high, self.X, self.q)) - self.network.vjp(low, self.X, self.q)
         return np.asarray(change * factor[:, None])
 
-    def push(self, direction: Array, masses: Array | None = None) -> Array:
+    def along(
+        self, direction: Array, masses: Array | None, respond: Callable[[Array], Array]
+    ) -> tuple[Array, Array]:
+        """``<dq, Phi(theta_j)>`` (m,) and ``grad <dq, Phi> + (Hess <q, Phi>) direction_j`` (m, p), dq = respond(df).
+
+        ``df = sum_j masses_j Phi(theta_j) + c_j grad Phi(theta_j) . direction_j`` is the change of the predictions.
+        """
+        return self._pull(respond(self._push(direction, masses)), direction)
+
+    def _push(self, direction: Array, masses: Array | None) -> Array:
         """``sum_j masses_j Phi(theta_j) + c_j grad Phi(theta_j) . direction_j``."""
         total: Any = 0.0
         with one_blas_thread():
@@ -89,7 +99,7 @@ class FeaturesNear:
                     total = total + np.tensordot(masses[block], self._features(block), axes=(0, 0))
         return np.asarray(total)
 
-    def pull(self, dq: Array, direction: Array) -> tuple[Array, Array]:
+    def _pull(self, dq: Array, direction: Array) -> tuple[Array, Array]:
         """``<dq, Phi(theta_j)>`` (m,) and ``grad <dq, Phi> + (Hess <q, Phi>) direction_j`` (m, p)."""
         values, gradient = np.empty(direction.shape[0]), np.empty(direction.shape)
         with one_blas_thread():

@@ -111,9 +111,13 @@ class ParticleLinearization:
         head = m if self.chart else 0
         direction = v[head:].reshape(self.positions.shape)
         scale = self.objective._scale
-        change = self._near.push(direction, self._signed(self._mass_slope * v[:m]) if self.chart else None)
-        dq = self._loss.times(change if scale == 1.0 else scale * change)
-        values, gradient = self._near.pull(dq if scale == 1.0 else scale * dq, direction)
+        masses = self._signed(self._mass_slope * v[:m]) if self.chart else None
+
+        def respond(change: Array) -> Array:
+            dq = self._loss.times(change if scale == 1.0 else scale * change)
+            return dq if scale == 1.0 else scale * dq
+
+        values, gradient = self._near.along(direction, masses, respond)
         gradient = self._signed(gradient)
         if isinstance(self._second, np.ndarray):
             gradient += np.einsum("jab,jb->ja", self._second, direction)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,16 @@ class SpikesNear:
         """``sum_ik left_ji square_ik right_jk``, (m,)."""
         return np.asarray(np.einsum("jk,jk->j", np.einsum("ji,ik->jk", left, square), right))
 
-    def push(self, direction: Array, masses: Array | None = None) -> Array:
+    def along(
+        self, direction: Array, masses: Array | None, respond: Callable[[Array], Array]
+    ) -> tuple[Array, Array]:
+        """``<dq, Phi(theta_j)>`` (m,) and ``grad <dq, Phi> + (Hess <q, Phi>) direction_j`` (m, p), dq = respond(df).
+
+        ``df = sum_j masses_j Phi(theta_j) + c_j grad Phi(theta_j) . direction_j`` is the change of the predictions.
+        """
+        return self._pull(respond(self._push(direction, masses)), direction)
+
+    def _push(self, direction: Array, masses: Array | None) -> Array:
         """``sum_j masses_j Phi(theta_j) + c_j grad Phi(theta_j) . direction_j``, (n,)."""
         value, slope, _ = self.tables[0]
         weight = self.coefficients[:, None] * direction
@@ -65,7 +75,7 @@ class SpikesNear:
         total += np.einsum("ji,jk->ik", weight[:, 1:] * value, other_slope)
         return np.asarray(total.reshape(-1))
 
-    def pull(self, dq: Array, direction: Array) -> tuple[Array, Array]:
+    def _pull(self, dq: Array, direction: Array) -> tuple[Array, Array]:
         """``<dq, Phi(theta_j)>`` (m,) and ``grad <dq, Phi> + (Hess <q, Phi>) direction_j`` (m, dim)."""
         gradient = np.einsum("jab,jb->ja", self._second, direction)
         value, slope, _ = self.tables[0]

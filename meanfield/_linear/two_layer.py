@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from meanfield._kernels import two_layer_tangent
+from meanfield._kernels import two_layer_tangent as kernels
 from meanfield._kernels.two_layer import BLOCK
 from solvers._threads import for_blocks, one_blas_thread
 from solvers.protocols import Array
 
-# Bytes up to which sigma, sigma' and sigma'' of all pairs are kept: twenty products or more read them.
+# Bytes up to which sigma, sigma', sigma'' and dz of all pairs are kept from product to product.
 STORE_BYTES = 64_000_000
-# Inputs from which products with BLAS beat loops.
+# Inputs from which w . x is a product with BLAS.
 BLAS_FROM_INPUTS = 9
 # Pairs (particle, datum) below which starting threads costs more than they save.
 PARALLEL_FROM_PAIRS = 200_000
-# Pairs in one piece of work with BLAS: the temporary arrays of a piece stay in the cache.
+# Pairs in one piece of work where nothing is kept: what is computed for a piece stays in the cache.
 PIECE_PAIRS = 65_536
+
+# Compiled without a plug-in: typed by the compiler.
+_push: Any = kernels.push
+_pull: Any = kernels.pull
 
 
 class TwoLayerNear:
@@ -41,19 +46,21 @@ class TwoLayerNear:
         self.coefficients = coefficients
         self.outer, self.outputs = operator.outer, operator.outputs
         self.q = self._rows(q)
-        m, n = positions.shape[0], operator.X.shape[0]
+        m, (n, self.d) = positions.shape[0], operator.X.shape
         self.a = self.positions[:, : self.outer] if self.outer else np.full((m, 1), operator.fixed)
-        self.blas = operator.X.shape[1] >= BLAS_FROM_INPUTS
         self.curved = bool(getattr(operator.activation, "smooth", True))
-        # The size of a piece is a multiple of the kernels' blocks and depends on n alone.
+        self.few = self.outputs == 1 and self.d <= kernels.FEW
+        if self.few:
+            self.inputs = np.zeros((kernels.FEW, n))
+            self.inputs[: self.d] = operator.XT
+        # A piece is a multiple of the kernels' blocks; sizes alone decide.
         self.piece = BLOCK * max(1, PIECE_PAIRS // (BLOCK * n))
         self.parallel = m > BLOCK and m * n >= PARALLEL_FROM_PAIRS
-        # A kinked activation costs less than reading what was stored, unless w . x itself is dear.
-        self.stored = (self.blas or self.curved) and 8 * m * n * (2 + self.curved) <= STORE_BYTES
-        if self.stored:
-            self._store = self._fill(0, m)
-        else:
-            self._store = (np.empty((0, 0)),) * 3
+        # With few inputs a kinked activation costs less than reading what was stored.
+        self.again = self.few and not self.curved
+        self.stored = not self.again and 8 * m * n * (2 + self.curved + (not self.few)) <= STORE_BYTES
+        self._store = self._fill(0, m, self.parallel) if self.stored else (np.empty((0, 0)),) * 3
+        self._change = np.empty((m, n)) if self.stored and not self.few else None
 
     def _rows(self, q: Array) -> Array:
         """(n,) or (n, k) as (k, n)."""
@@ -63,28 +70,25 @@ class TwoLayerNear:
         """(k, n) as the operator has predictions."""
         return rows[0] if self.outputs == 1 else np.ascontiguousarray(rows.T)
 
-    def _settings(self) -> tuple[Any, ...]:
-        return self.outer, self.operator.bias, self.operator.fixed
-
-    def _fill(self, low: int, high: int) -> tuple[Array, Array, Array]:
+    def _fill(self, low: int, high: int, parallel: bool) -> tuple[Array, Array, Array]:
         """sigma, sigma' and <a, q> sigma'' of particles low .. high - 1 and all data."""
         operator, points = self.operator, self.positions[low:high]
-        shape = (high - low, operator.X.shape[0])
+        shape = (high - low, self.q.shape[1])
         value, slope = np.empty(shape), np.empty(shape)
         curvature = np.empty(shape if self.curved else (0, 0))
-        if self.blas:
+        given = self.d >= BLAS_FROM_INPUTS
+        if given:
             with one_blas_thread():
-                np.matmul(points[:, self.outer : self.outer + operator.X.shape[1]], operator.XT, out=value)
+                np.matmul(points[:, self.outer : self.outer + self.d], operator.XT, out=value)
+        settings = self.outer, operator.bias, operator.fixed, given, self.curved
 
         def work(first: int, last: int) -> None:
-            two_layer_tangent.fill(
+            kernels.fill(
                 operator.activation,
                 points,
                 operator.XT,
                 self.q,
-                *self._settings(),
-                self.blas,
-                self.curved,
+                *settings,
                 value,
                 slope,
                 curvature,
@@ -92,7 +96,7 @@ class TwoLayerNear:
                 last,
             )
 
-        for_blocks(work, -(-shape[0] // BLOCK), self.parallel and high - low == self.positions.shape[0])
+        for_blocks(work, -(-shape[0] // BLOCK), parallel)
         return value, slope, curvature
 
     def _pieces(self) -> list[tuple[int, int]]:
@@ -102,131 +106,150 @@ class TwoLayerNear:
     def _known(self, low: int, high: int) -> tuple[Array, Array, Array]:
         """What `_fill` gives, from the store where it is there."""
         if not self.stored:
-            return self._fill(low, high)
+            return self._fill(low, high, False)
         value, slope, curvature = self._store
         return value[low:high], slope[low:high], curvature[low:high]
 
     # -- along a direction ----------------------------------------------------------------------------------
 
-    def push(self, direction: Array, masses: Array | None = None) -> Array:
-        """``sum_j masses_j Phi(theta_j) + c_j grad Phi(theta_j) . direction_j``: the change of the predictions."""
+    def along(
+        self, direction: Array, masses: Array | None, respond: Callable[[Array], Array]
+    ) -> tuple[Array, Array]:
+        """``<dq, Phi(theta_j)>`` (m,) and ``grad <dq, Phi> + (Hess <q, Phi>) direction_j`` (m, p), dq = respond(df).
+
+        ``df = sum_j masses_j Phi(theta_j) + c_j grad Phi(theta_j) . direction_j`` is the change of the predictions.
+        """
         direction = np.ascontiguousarray(direction)
         c = self.coefficients[:, None]
         front = c * direction[:, : self.outer] if self.outer else np.zeros((direction.shape[0], 1))
         if masses is not None:
             front = front + masses[:, None] * self.a
-        back = c * self.a
-        return self._shaped((self._push_blas if self.blas else self._push_loops)(direction, front, back))
+        if self.few:
+            rows = self._push_few(direction, front, c * self.a)
+            return self._pull_few(self._rows(respond(self._shaped(rows))), direction)
+        with one_blas_thread():
+            rows = self._push(direction, front, c * self.a)
+            return self._pull(self._rows(respond(self._shaped(rows))), direction)
 
-    def pull(self, dq: Array, direction: Array) -> tuple[Array, Array]:
-        """``<dq, Phi(theta_j)>`` (m,) and ``grad <dq, Phi> + (Hess <q, Phi>) direction_j`` (m, p)."""
-        direction = np.ascontiguousarray(direction)
-        return (self._pull_blas if self.blas else self._pull_loops)(self._rows(dq), direction)
-
-    def _push_loops(self, direction: Array, front: Array, back: Array) -> Array:
-        operator, blocks = self.operator, -(-direction.shape[0] // BLOCK)
-        partial = np.empty((blocks, self.outputs, operator.X.shape[0]))
-        value, slope, _ = self._store
+    def _sweep(self, call: Callable[..., None]) -> None:
+        """``call(part, known, first, last)`` for blocks first .. last - 1 of each part (a slice) of the particles."""
+        m = self.positions.shape[0]
+        if self.again or self.stored:
+            everyone = slice(0, m)
+            for_blocks(
+                lambda first, last: call(everyone, self._store, first, last), -(-m // BLOCK), self.parallel
+            )
+            return
+        pieces = self._pieces()
 
         def work(first: int, last: int) -> None:
-            two_layer_tangent.push(
-                operator.activation,
-                self.positions,
-                direction,
-                operator.XT,
-                front,
-                back,
-                self.outer,
-                operator.bias,
-                self.stored,
-                value,
-                slope,
-                partial,
+            for low, high in pieces[first:last]:
+                call(slice(low, high), self._fill(low, high, False), 0, -(-(high - low) // BLOCK))
+
+        for_blocks(work, len(pieces), self.parallel)
+
+    def _partial(self) -> Array:
+        """A row of predictions for each block of particles."""
+        return np.empty((-(-self.positions.shape[0] // BLOCK), *self.q.shape))
+
+    def _push_few(self, direction: Array, front: Array, back: Array) -> Array:
+        partial, keep = self._partial(), not self.again
+        layout = self.outer, self.d, self.operator.bias, self.operator.fixed
+
+        def call(part: slice, known: tuple[Array, ...], first: int, last: int) -> None:
+            kernels.push_few(
+                self.operator.activation,
+                self.positions[part],
+                direction[part],
+                self.inputs,
+                front[part],
+                back[part],
+                layout,
+                keep,
+                *known[:2],
+                partial[part.start // BLOCK :],
                 first,
                 last,
             )
 
-        for_blocks(work, blocks, self.parallel)
-        return np.asarray(partial[0] if blocks == 1 else partial.sum(axis=0))
+        self._sweep(call)
+        return np.asarray(partial[0] if partial.shape[0] == 1 else partial.sum(axis=0))
 
-    def _pull_loops(self, dq: Array, direction: Array) -> tuple[Array, Array]:
+    def _pull_few(self, dq: Array, direction: Array) -> tuple[Array, Array]:
+        values, gradient = np.empty(direction.shape[0]), np.empty(direction.shape)
+        keep, layout = not self.again, (self.outer, self.d, self.operator.bias, self.operator.fixed)
+
+        def call(part: slice, known: tuple[Array, ...], first: int, last: int) -> None:
+            kernels.pull_few(
+                self.operator.activation,
+                self.positions[part],
+                direction[part],
+                self.inputs,
+                self.q,
+                dq,
+                layout,
+                self.curved,
+                keep,
+                *known,
+                values[part],
+                gradient[part],
+                first,
+                last,
+            )
+
+        self._sweep(call)
+        return values, gradient
+
+    def _push(self, direction: Array, front: Array, back: Array) -> Array:
+        partial, operator = self._partial(), self.operator
+
+        def call(part: slice, known: tuple[Array, ...], first: int, last: int) -> None:
+            _push(
+                direction[part],
+                operator.XT,
+                front[part],
+                back[part],
+                self.outer,
+                operator.bias,
+                *known[:2],
+                np.empty(known[0].shape) if self._change is None else self._change,
+                partial[part.start // BLOCK :],
+                first,
+                last,
+            )
+
+        self._sweep(call)
+        return np.asarray(partial[0] if partial.shape[0] == 1 else partial.sum(axis=0))
+
+    def _pull(self, dq: Array, direction: Array) -> tuple[Array, Array]:
         operator = self.operator
         values, gradient = np.empty(direction.shape[0]), np.empty(direction.shape)
 
-        def work(first: int, last: int) -> None:
-            two_layer_tangent.pull(
-                operator.activation,
-                self.positions,
-                direction,
-                operator.XT,
+        def call(part: slice, known: tuple[Array, ...], first: int, last: int) -> None:
+            change = self._change
+            if change is None:
+                change = direction[part, self.outer : self.outer + self.d] @ operator.XT
+                if operator.bias:
+                    change += direction[part, self.outer + self.d :]
+            _pull(
+                self.positions[part],
+                direction[part],
+                operator.X,
                 self.q,
                 dq,
-                *self._settings(),
+                self.outer,
+                operator.bias,
+                operator.fixed,
                 self.curved,
-                self.stored,
-                *self._store,
-                values,
-                gradient,
+                *known,
+                change,
+                values[part],
+                gradient[part],
                 first,
                 last,
             )
 
-        for_blocks(work, -(-direction.shape[0] // BLOCK), self.parallel)
-        return values, gradient
-
-    def _change(self, direction: Array) -> Array:
-        """dz = dw . x + db for particles and data."""
-        low, d = self.outer, self.operator.X.shape[1]
-        change = direction[:, low : low + d] @ self.operator.XT
-        if self.operator.bias:
-            change += direction[:, low + d :]
-        return np.asarray(change)
-
-    def _push_blas(self, direction: Array, front: Array, back: Array) -> Array:
-        pieces = self._pieces()
-        partial = np.empty((len(pieces), self.outputs, self.operator.X.shape[0]))
-
-        def work(first: int, last: int) -> None:
-            for k in range(first, last):
-                low, high = pieces[k]
-                value, slope, _ = self._known(low, high)
-                change = self._change(direction[low:high])
-                change *= slope
-                np.matmul(front[low:high].T, value, out=partial[k])
-                partial[k] += back[low:high].T @ change
-
-        with one_blas_thread():
-            for_blocks(work, len(pieces), self.parallel)
-        return np.asarray(partial[0] if len(pieces) == 1 else partial.sum(axis=0))
-
-    def _pull_blas(self, dq: Array, direction: Array) -> tuple[Array, Array]:
-        operator, pieces, outer = self.operator, self._pieces(), self.outer
-        d = operator.X.shape[1]
-        values, gradient = np.empty(direction.shape[0]), np.empty(direction.shape)
-
-        def work(first: int, last: int) -> None:
-            for k in range(first, last):
-                low, high = pieces[k]
-                part, rows = slice(low, high), gradient[low:high]
-                value, slope, curvature = self._known(low, high)
-                change = self._change(direction[part])
-                inner = value @ dq.T
-                np.sum(self.a[part] * inner, axis=1, out=values[part])
-                c = self.a[part] @ dq
-                if outer:
-                    c += direction[part, :outer] @ self.q
-                c *= slope
-                if self.curved:
-                    c += curvature * change
-                if outer:
-                    change *= slope
-                    rows[:, :outer] = inner + change @ self.q.T
-                rows[:, outer : outer + d] = c @ operator.X
-                if operator.bias:
-                    np.sum(c, axis=1, out=rows[:, outer + d])
-
-        with one_blas_thread():
-            for_blocks(work, len(pieces), self.parallel)
+        self._sweep(call)
         return values, gradient
 
     # -- as arrays ------------------------------------------------------------------------------------------
