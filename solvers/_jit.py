@@ -3,26 +3,31 @@
 A plug-in (an activation, say) is a NamedTuple with plain methods. `expose` lets compiled code call methods of
 *any* NamedTuple by name, so a plug-in needs no decorator and no registration, and LLVM inlines the call.
 
-Numba's disk cache looks at the kernel's own file only. A kernel calls plug-ins that live in other files, so
-the stamp of its cache carries a digest of every source of the project that takes part in compilation.
-Plug-ins that live outside the project (a user's script) go through an uncached twin of the kernel: nothing
-on disk may depend on a file that we do not watch.
+Compiled code is kept on disk (`_kernel_cache`) under a digest of every source of the project that takes part in
+compilation, for a kernel calls plug-ins that live in other files. Plug-ins that live outside the project (a user's
+script) go through a twin of the kernel, one for each class, whose code on disk depends on a digest of the class as
+well (`_fingerprint`); where that cannot be had, the twin is compiled in every process.
 """
 
 from __future__ import annotations
 
 import hashlib
-import warnings
+import itertools
+import secrets
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import FunctionType
 from typing import Any, TypeVar, cast
 
 import numba
 from numba.core import types
+from numba.core.bytecode import FunctionIdentity
 from numba.extending import overload_method
 
 from solvers import _lanes
+from solvers._fingerprint import fingerprint
+from solvers._kernel_cache import KernelCache
 
 # Never nnan/ninf: checks for NaN must keep working. error_model="numpy": division checks stop vectorization.
 FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
@@ -30,23 +35,27 @@ _lanes.widen()
 Function = TypeVar("Function", bound=Callable[..., Any])
 PACKAGES = ("solvers", "meanfield")
 
+# Numba numbers what it compiles from 1 in every process, and tells functions of one name apart by the number. Code of
+# two processes that a third one loads could carry one symbol for two versions of a function; not from random starts.
+FunctionIdentity._unique_ids = itertools.count(secrets.randbits(40))
+
 
 @cache
 def source_digest() -> str:
-    """Digest of the project's sources that take part in compilation (those that mention the jit or a plug-in)."""
+    """Digest of the project's sources that take part in compilation (those that mention the jit or hold plug-ins)."""
     here = Path(__file__).resolve().parent
     digest = hashlib.sha256(numba.__version__.encode())
     for root in (here, here.parent / "meanfield"):
         for path in sorted(root.rglob("*.py")):
             text = path.read_bytes()
-            if b"_jit" in text or path.name == "activations.py":
+            if b"_jit" in text or b"NamedTuple" in text:
                 digest.update(path.name.encode())
                 digest.update(text)
     return digest.hexdigest()[:16]
 
 
 class _Kernel:
-    """A function compiled on first use for each kind of plug-in: cached on disk for ours, in memory for a user's."""
+    """A function compiled on first use for each kind of plug-in, by one dispatcher for all of the project's."""
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
         self.function = function
@@ -54,22 +63,37 @@ class _Kernel:
         self.__name__ = function.__name__
         self._options = options
         self._twins: dict[tuple[type, ...], Any] = {}
+        self._known: dict[tuple[type, ...], Any] = {}
 
-    def _twin(self, owner: tuple[type, ...]) -> Any:
-        """The dispatcher for plug-ins of the project (`owner` empty, on disk) or for classes of a user.
+    def _twin(self, owners: tuple[type, ...]) -> Any:
+        """The dispatcher for plug-ins of the project (`owners` empty), or for some classes of a user.
 
-        Each class of a user has a dispatcher of its own: Numba tells types apart by name, and a class defined
-        again in a notebook would run the compiled code of the old one.
+        A class of a user has a dispatcher and a name in machine code of its own: a class defined again in a notebook
+        has the name of the old one, and a user may call his own ReLU.
         """
-        if owner not in self._twins:
-            dispatcher = numba.njit(**self._options)(self.function)
-            if not owner:
-                _keep(dispatcher)
-            self._twins[owner] = dispatcher
-        return self._twins[owner]
+        if owners not in self._twins:
+            function = self.function
+            if owners:
+                names = [fingerprint(owner, METHODS) or "unknown" for owner in owners]
+                function = _renamed(function, "_".join([function.__name__, *names]))
+            self._twins[owners] = _keep(numba.njit(**self._options)(function), owners)
+        return self._twins[owners]
 
     def __call__(self, plugin: Any, *args: Any) -> Any:
-        return self._twin(foreign(plugin))(plugin, *args)
+        kinds = (type(plugin), *map(type, plugin))
+        try:
+            run = self._known[kinds]
+        except KeyError:
+            run = self._known[kinds] = self._twin(foreign(plugin))
+        return run(plugin, *args)
+
+
+def _renamed(function: Any, name: str) -> Any:
+    copy = FunctionType(
+        function.__code__, function.__globals__, name, function.__defaults__, function.__closure__
+    )
+    copy.__module__, copy.__qualname__, copy.__doc__ = function.__module__, name, function.__doc__
+    return copy
 
 
 def kernel() -> Callable[[Callable[..., Any]], _Kernel]:
@@ -96,46 +120,27 @@ def inlined() -> Callable[[Function], Function]:
 
 
 def compiled(**options: Any) -> Callable[[Function], Function]:
-    """`numba.njit` with the project's settings for functions that take no plug-in; cached, digest in the stamp."""
+    """`numba.njit` with the project's settings for functions that take no plug-in; kept on disk."""
 
     def decorate(function: Function) -> Function:
         settings: dict[str, Any] = {"error_model": "numpy", "nogil": True, "fastmath": FAST, **options}
-        dispatcher = numba.njit(**settings)(function)
-        _keep(dispatcher)
-        return cast(Function, dispatcher)
+        return cast(Function, _keep(numba.njit(**settings)(function)))
 
     return decorate
 
 
-def _keep(dispatcher: Any) -> None:
-    """Cache compiled code on disk; where no folder can be written to, compile in every process, with a notice."""
-    try:
-        dispatcher.enable_caching()
-    except RuntimeError:
-        _notice()
-    else:
-        _stamp(dispatcher)
+def _keep(dispatcher: Any, owners: tuple[type, ...] = ()) -> Any:
+    """Let a dispatcher find its code on disk, and leave it there; `owners` are a user's classes that it is for."""
 
+    if dispatcher.py_func.__module__.split(".", 1)[0] not in PACKAGES:
+        return dispatcher  # nothing watches the source of the kernel itself
 
-@cache
-def _notice() -> None:
-    warnings.warn(
-        "neither the package's folder nor the user's cache can be written to, so every process compiles anew; "
-        "set NUMBA_CACHE_DIR to a folder that can",
-        stacklevel=2,
-    )
+    def state() -> tuple[str, ...] | None:
+        classes = [fingerprint(owner, METHODS) for owner in owners]
+        return None if None in classes else (source_digest(), *(str(digest) for digest in classes))
 
-
-def _stamp(dispatcher: Any) -> None:
-    """Mix the source digest into the stamp by which Numba decides that a cached kernel is out of date."""
-    try:
-        cache_file = dispatcher._cache._cache_file
-        cache_file._source_stamp = (cache_file._source_stamp, source_digest())
-    except AttributeError:
-        # Another Numba, with other insides: a stale kernel would be wrong, a slow start is only slow.
-        from numba.core.caching import NullCache
-
-        dispatcher._cache = NullCache()
+    dispatcher._cache = KernelCache(dispatcher, state, owners)
+    return dispatcher
 
 
 def foreign(plugin: Any) -> tuple[type, ...]:

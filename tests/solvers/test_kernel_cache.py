@@ -1,0 +1,162 @@
+"""Machine code on disk: other processes load it, and never any that is out of date. Processes of their own, counted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Prints what a plug-in gives at 2.0, and what Numba compiled for it.
+SCRIPT = """
+import json, sys
+from numba.core import event
+
+class Listener(event.Listener):
+    def on_start(self, found): compiled.append(found.data["dispatcher"].py_func.__qualname__)
+    def on_end(self, found): pass
+
+compiled = []
+event.register("numba:compile", Listener())
+
+import numpy as np
+from meanfield._kernels.two_layer import activate
+from typing import NamedTuple
+{prelude}
+
+class Plug(NamedTuple):
+    gain: float = 1.0
+
+    def value(self, z):
+        return {value}
+
+def at(plugin):
+    out = np.empty(1)
+    activate(plugin, np.full(1, 2.0), out)
+    return float(out[0])
+
+print(json.dumps([{result}, compiled]))
+"""
+
+
+def run(folder: Path, name: str = "script.py", **parts: str) -> tuple[float, list[str]]:
+    """The value that a script prints and the names of what it compiled; its kernels are kept in the folder."""
+    return execute(folder, name, script(**parts))
+
+
+def script(prelude: str = "", value: str = "self.gain * z", result: str = "at(Plug())") -> str:
+    text = SCRIPT
+    for key, part in (("prelude", prelude), ("value", value), ("result", result)):
+        text = text.replace("{" + key + "}", part)
+    return text
+
+
+def execute(folder: Path, name: str, text: str, *arguments: str) -> tuple[Any, list[str]]:
+    path = folder / name
+    path.write_text(text)
+    home = str(Path(__file__).resolve().parents[2])
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": home}
+    command = [sys.executable, *(arguments or [str(path)])]
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    value, compiled = json.loads(done.stdout.splitlines()[-1])
+    return value, compiled
+
+
+def test_a_second_process_compiles_nothing_and_an_edited_one_does(tmp_path: Path) -> None:
+    first, compiled = run(tmp_path)
+    assert first == 2.0 and any(name.startswith("activate_") for name in compiled)
+    assert run(tmp_path) == (2.0, [])
+    again, compiled = run(tmp_path, value="3.0 * self.gain * z")
+    assert again == 6.0 and compiled
+    assert run(tmp_path) == (2.0, [])  # the old source finds its old code
+
+
+def test_globals_and_helpers_that_change_are_noticed(tmp_path: Path) -> None:
+    helper = "import numba\nC = {}\n@numba.njit(cache=False)\ndef helper(z): return C * z"
+    for constant in (2.0, 5.0, 2.0):
+        value, _ = run(tmp_path, prelude=helper.format(constant), value="helper(z)")
+        assert value == 2.0 * constant
+    _, compiled = run(tmp_path, prelude=helper.format(2.0), value="helper(z)")
+    assert compiled == []  # the helper is in the kernel's file
+    module = tmp_path / "mine.py"
+    for constant in (2.0, 5.0):
+        module.write_text(helper.format(constant))
+        value, compiled = run(tmp_path, prelude="import mine", value="mine.helper(z) + mine.C")
+        assert value == 3.0 * constant and compiled
+
+
+def test_classes_of_one_name_do_not_share_code(tmp_path: Path) -> None:
+    """Two files with a class of the same name, and one process that loads both, each from its own process."""
+    body = (
+        "from typing import NamedTuple\nclass Plug(NamedTuple):\n    gain: float = 1.0\n"
+        "    def value(self, z): return z + {}"
+    )
+    (tmp_path / "one.py").write_text(body.format("1.0"))
+    (tmp_path / "two.py").write_text(body.format("2.0"))
+    assert run(tmp_path, prelude="import one", result="at(one.Plug())")[0] == 3.0
+    assert run(tmp_path, prelude="import two", result="at(two.Plug())")[0] == 4.0
+    both = "10 * at(two.Plug()) + at(one.Plug())"
+    assert run(tmp_path, prelude="import one, two", result=both) == (43.0, [])
+    # A class with the name of one of ours.
+    ours = "10 * at(Tanh(1.0)) + at(meanfield.Tanh(0.0))"
+    own = "import meanfield\n" + body.replace("Plug", "Tanh").format("1.0")
+    assert run(tmp_path, prelude=own, result=ours)[0] == 30.0
+
+
+def test_a_class_without_a_digest_is_compiled_in_every_process(tmp_path: Path) -> None:
+    plain = "from numba.extending import register_jitable\n@register_jitable\ndef helper(z): return {} * z"
+    for factor in (2.0, 3.0, 3.0):
+        value, compiled = run(tmp_path, prelude=plain.format(factor), value="helper(z)")
+        assert value == 2.0 * factor and compiled
+    assert not list((tmp_path / "cache").rglob("*activate_*.nbc"))
+
+
+def test_source_typed_at_a_prompt_is_kept_too(tmp_path: Path) -> None:
+    assert execute(tmp_path, "unused.py", "", "-c", script())[1]
+    assert execute(tmp_path, "unused.py", "", "-c", script()) == (2.0, [])
+
+
+def test_a_damaged_file_is_compiled_anew(tmp_path: Path) -> None:
+    run(tmp_path)
+    files = sorted((tmp_path / "cache").rglob("*.nbc"))
+    assert files
+    for path in files:
+        path.write_bytes(path.read_bytes()[:-100])
+    value, compiled = run(tmp_path)
+    assert value == 2.0 and compiled
+    assert run(tmp_path) == (2.0, [])
+
+
+def test_code_that_nobody_used_for_long_is_dropped(tmp_path: Path) -> None:
+    run(tmp_path)
+    (old,) = [path for path in (tmp_path / "cache").rglob("*.nbc") if ".activate_" in path.name]
+    sources = old.name.rsplit("-", 2)[1]
+    other = old.with_name(old.name.replace(sources, "0" * 8))
+    stranger = old.with_name("of_another_package-0.py311.1.nbc")
+    for path, age in ((old, 61), (other, 3), (stranger, 400)):
+        path.write_bytes(old.read_bytes())
+        seconds = path.stat().st_mtime - age * 86_400
+        os.utime(path, (seconds, seconds))
+    run(tmp_path, value="4.0 * z")  # whoever saves clears up
+    assert not old.exists() and not other.exists() and stranger.exists()
+
+
+@pytest.mark.parametrize("inputs", [2, 12])  # kernels with loops, and with BLAS, which Numba must find again
+def test_loaded_code_gives_the_bits_of_compiled_code(tmp_path: Path, inputs: int) -> None:
+    text = (
+        SCRIPT[: SCRIPT.index("import numpy")]
+        + f"""
+import meanfield as mf
+X, y = mf.data.relu_teacher(n=40, d={inputs}, neurons=2, rng=0)
+run = mf.train(X, y, activation="tanh", width=150, t_max=2.0, rng=0)
+print(json.dumps([run.final.positions.tobytes().hex(), compiled]))
+"""
+    )
+    first, compiled = execute(tmp_path, "train.py", text)
+    assert compiled
+    assert execute(tmp_path, "train.py", text) == (first, [])
