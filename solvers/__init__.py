@@ -43,6 +43,7 @@ from solvers.observe import (
 from solvers.result import Status, Trajectory, load
 from solvers.schedule import every, linspace, logspace
 from solvers.spaces import Euclidean, Sphere, Torus
+from solvers.stabilized import RKC2
 from solvers.transport import sliced_wasserstein, wasserstein, wasserstein_1d
 
 # `meanfield` looks for this mark: a stranger's distribution may install a module of the same name.
@@ -50,6 +51,7 @@ __project__ = "meanfield-nets"
 
 __all__ = [
     "RK4",
+    "RKC2",
     "Auto",
     "BogackiShampine",
     "ButcherTableau",
