@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from meanfield._kernels.small_spikes import conic_program
 from meanfield._linear import ParticleLinearization
 from meanfield.flows._bound import (
     BoundParticles,
@@ -116,6 +118,11 @@ class _BoundConic(BoundParticles):
                 "the mirror retraction works with log masses and needs positive weights; remove massless "
                 "particles or use retraction='canonical'"
             )
+
+    @cached_property
+    def program(self) -> Any:
+        """The flow as one compiled problem, where it is small enough for that; None elsewhere."""
+        return conic_program(self)
 
     def measure(self, z: Array) -> ParticleMeasure:
         chart = z[: self.m]
