@@ -102,7 +102,7 @@ class CompiledRuns:
     ) -> None:
         count, saves, size = len(programs), targets.size, states[0].size
         self.batch = programs[0].collect(programs)
-        self.observed = int(programs[0].observed)
+        self.observed, self.name = int(programs[0].observed), programs[0].name
         self.real = np.zeros((count, REALS))
         self.whole = np.zeros((count, WHOLES), dtype=np.int64)
         self.real[:, T], self.real[:, BEFORE] = method.t0, 1.0
@@ -155,7 +155,7 @@ class CompiledRuns:
             return StepFailure("diverged", f"the velocity is NaN or infinite at t = {t:.6g}")
         if status == BAD_OBJECTIVE:
             value = self.values[r, self.saved(r) - 1]
-            return StepFailure("diverged", f"objective became {value} at t = {t:.6g}")
+            return StepFailure("diverged", f"{self.name} became {value} at t = {t:.6g}")
         if status == TOO_SMALL:
             return StepFailure(
                 "step_too_small",

@@ -140,19 +140,10 @@ def decide(scheme, control, grid, targets, real, whole, vectors, predictions, ti
         return START
     if last == START:
         copy(g, f)
-        if not all_finite(vectors[STAGES]):
-            whole[STATUS] = BAD_VELOCITY
-            return LEAVE
         if adaptive and whole[BEGUN] == 0:
             whole[EVALUATIONS] += 1
             real[PROPOSAL] = wanted_first
         whole[BEGUN] = 1
-        if adaptive and real[PROPOSAL] == 0.0 and real[T] < t_end:
-            real[PIECE] = piece_of(vectors[STAGES])
-            for i in range(z.size):
-                look[i] = z[i] - real[PIECE] * vectors[STAGES, i]
-            whole[REQUEST] = PROBE_SPEED
-            return PROBE_SPEED
         begin = True
     elif last == PROBE_SPEED:
         shift = real[PIECE] * root_mean_square(vectors[STAGES])
@@ -265,6 +256,16 @@ def decide(scheme, control, grid, targets, real, whole, vectors, predictions, ti
             return LEAVE
         if whole[TAKEN] >= budget:
             return LEAVE
+        # at fixed steps the new state tells, and the velocity at the last state does not matter
+        if adaptive and not all_finite(vectors[STAGES]):
+            whole[STATUS] = BAD_VELOCITY
+            return LEAVE
+        if adaptive and real[PROPOSAL] == 0.0:
+            real[PIECE] = piece_of(vectors[STAGES])
+            for i in range(z.size):
+                look[i] = z[i] - real[PIECE] * vectors[STAGES, i]
+            whole[REQUEST] = PROBE_SPEED
+            return PROBE_SPEED
         whole[HAD_REJECTION] = whole[TRIED] = 0
         real[EXCUSED] = 0.0
         whole[KINK_NOW] = whole[AT_KINK]
