@@ -41,6 +41,7 @@ from solvers.observe import (
     stop_when,
 )
 from solvers.result import Status, Trajectory, load
+from solvers.rosenbrock import RODAS3, RODAS4, RosenbrockTableau, RosenbrockW
 from solvers.schedule import every, linspace, logspace
 from solvers.spaces import Euclidean, Sphere, Torus
 from solvers.stabilized import RKC2
@@ -51,6 +52,8 @@ __project__ = "meanfield-nets"
 
 __all__ = [
     "RK4",
+    "RODAS3",
+    "RODAS4",
     "RKC2",
     "Auto",
     "BogackiShampine",
@@ -72,6 +75,8 @@ __all__ = [
     "ParticleMeasure",
     "PluginError",
     "Progress",
+    "RosenbrockTableau",
+    "RosenbrockW",
     "RungeKutta",
     "SoftMinMargin",
     "Sphere",

@@ -207,7 +207,7 @@ class AdaptiveStepper(Stepper):
         self.h, self.error = size, error
         if error > 1.0:
             self.kink_steps += 1
-        if changed:
+        if changed and self._fresh:
             self._begin(after, self.z)
 
     # -- details ----------------------------------------------------------------------------------------------

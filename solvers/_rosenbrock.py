@@ -1,0 +1,266 @@
+"""Steps of Rosenbrock methods: with the exact Jacobian, or with a few of its modes that are kept for some steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from solvers import _low_rank
+from solvers._adaptive import AdaptiveStepper, Control
+from solvers._stepper import StepFailure, finite
+from solvers._threads import one_blas_thread
+from solvers.errors import InputError
+from solvers.protocols import Array
+
+if TYPE_CHECKING:
+    from solvers.rosenbrock import RosenbrockTableau
+
+# Coordinates up to which a full Jacobian is made from products or differences.
+LARGEST_DENSE = 1000
+# Part of the step over which d_t v is taken: its truncation error is far below the method's, its rounding near 1e-10.
+AHEAD = 2.0**-20
+# The step of a central difference, in sizes of the coordinate, balances its truncation, step^2, against rounding,
+# eps/step; a coordinate near 0 counts as this part of the others' size, or of what a time step makes of it.
+DIFFERENCE, SMALL = 6e-6, 1e-2
+# Accepted steps that a set of modes serves, and how far beyond the step at which they were chosen.
+SERVES, REACH = 10, 16.0
+# Predictions beyond which the Gram matrix costs more than 30 products with J.
+LARGEST_GRAM = 400
+
+
+class RosenbrockStepper(AdaptiveStepper):
+    """Steps with the Jacobian of their start; a subclass makes another system in ``_system``."""
+
+    def __init__(
+        self,
+        flow: Any,
+        t: float,
+        z: Array,
+        t_end: float,
+        tableau: RosenbrockTableau,
+        name: str,
+        **control: Any,
+    ) -> None:
+        super().__init__(flow, t, z, t_end, **control)
+        self.tableau, self.name = tableau, name
+        self.rule = tableau.transformed
+        self.estimate = tableau.embedded_order + 1
+        # a W-method keeps its order without d_t v
+        self._timed = not tableau.any_matrix and bool(getattr(flow, "time_dependent", True))
+        stages = len(tableau.b)
+        self._v, self._f, self._y = (np.empty_like(z) for _ in range(3))
+        self._u = np.zeros((stages, z.size))
+        self._change: Array | None = None  # d_t v at the start of the step
+        self._solver: Any = None
+        self.products = 0
+        self.factorizations = 0
+        self._require()
+
+    def _require(self) -> None:
+        """Refuse a flow whose Jacobian cannot be had."""
+        flow, size = self.flow, self._front.size
+        if hasattr(flow, "linearize"):
+            if getattr(flow, "rank", None) is None and size > LARGEST_DENSE:
+                raise InputError(
+                    f"{self.name} would need a full Jacobian of {size} coordinates, since the flow has no rank; use "
+                    "solvers.RKC2() or solvers.EXPRB32()"
+                )
+        elif not getattr(flow, "smooth", True):
+            raise InputError(
+                f"{self.name} needs the Jacobian, which finite differences do not give where the velocity jumps; give "
+                "the flow a method linearize(t, z), or use solvers.BogackiShampine()"
+            )
+        elif size > LARGEST_DENSE:
+            raise InputError(
+                f"{self.name} needs the Jacobian, which finite differences give up to {LARGEST_DENSE} coordinates, not "
+                f"{size}; give the flow a method linearize(t, z), or use solvers.RKC2()"
+            )
+
+    # -- the linear system ------------------------------------------------------------------------------------
+
+    def _system(self, t: float, z: Array, h: float) -> Any:
+        """What solves with I - c J for the J of this step; asked before every attempt."""
+        if self._solver is None:
+            self._solver = self._exact(t, z, h)
+        return self._solver
+
+    def _exact(self, t: float, z: Array, h: float) -> Any:
+        size = z.size
+        if not hasattr(self.flow, "linearize"):
+            return _low_rank.DenseSystem(self._differences(t, z, h))
+        linear = self.flow.linearize(t, z)
+        if hasattr(linear, "low_rank"):
+            factors = linear.low_rank()
+            if factors.P.shape[2] < size:
+                return _low_rank.WoodburySystem(factors, size)
+            return _low_rank.DenseSystem(_low_rank.assembled(factors, size))
+        columns, unit = np.empty((size, size)), np.zeros(size)
+        for i in range(size):
+            unit[i] = 1.0
+            linear.product(unit, columns[i])
+            unit[i] = 0.0
+        self.products += size
+        return _low_rank.DenseSystem(np.ascontiguousarray(columns.T))
+
+    def _differences(self, t: float, z: Array, h: float) -> Array:
+        """The Jacobian by central differences."""
+        size = z.size
+        columns, moved, low = np.empty((size, size)), z.copy(), np.empty_like(z)
+        others = SMALL * max(self._rms(z), h * self._rms(self._v)) or 1.0
+        for i in range(size):
+            step = DIFFERENCE * max(abs(z[i]), others)
+            moved[i] = z[i] + step
+            self.flow.velocity(t, moved, columns[i])
+            width = moved[i]
+            moved[i] = z[i] - step
+            self.flow.velocity(t, moved, low)
+            columns[i] -= low
+            columns[i] /= width - moved[i]
+            moved[i] = z[i]
+        self.evaluations += 2 * size
+        return np.ascontiguousarray(columns.T)
+
+    # -- a step -----------------------------------------------------------------------------------------------
+
+    def step(self, target: float) -> None:
+        # sums over the predictions must not depend on the number of threads
+        with one_blas_thread():
+            super().step(target)
+
+    def _begin(self, t: float, z: Array) -> None:
+        self.flow.velocity(t, z, self._v)
+        self.evaluations += 1
+        if not finite(self._v):
+            raise StepFailure("diverged", f"the velocity is NaN or infinite at t = {t:.6g}")
+        self._change = self._solver = None
+
+    def _start_velocity(self) -> Array:
+        return self._v
+
+    def _attempt(self, t: float, h: float, after: float, z: Array) -> None:
+        if self._timed and self._change is None:
+            ahead = t + max(AHEAD * h, min(h, 2.0**10 * np.spacing(abs(t))))
+            self._change = self.flow.velocity(ahead, z, np.empty_like(z))
+            self._change -= self._v
+            self._change /= ahead - t
+            self.evaluations += 1
+        rule, gamma, u, y, f = self.rule, self.tableau.gamma, self._u, self._y, self._f
+        solver = self._system(t, z, h)
+        solved = solver.factor(gamma * h)
+        self.factorizations += 1
+        for i in range(len(u)):
+            if not solved:
+                self._back.fill(np.nan)
+                return
+            if i == 0 or (rule.node[i] == 0.0 and not rule.a[i].any()):
+                np.multiply(self._v, gamma * h, out=y)
+            else:
+                np.dot(rule.a[i, :i], u[:i], out=y)
+                y += z
+                self.flow.velocity(after if rule.node[i] == 1.0 else t + rule.node[i] * h, y, f)
+                self.evaluations += 1
+                np.multiply(f, gamma * h, out=y)
+            if i > 0:
+                np.dot(gamma * rule.c[i, :i], u[:i], out=f)
+                y += f
+            if self._change is not None:
+                np.multiply(self._change, gamma * rule.slope[i] * h * h, out=f)
+                y += f
+            solved = finite(y) and solver.solve(y, u[i])
+        np.dot(rule.b, u, out=self._back)
+        self._back += z
+        np.dot(rule.difference, u, out=self._local_error)
+
+    def _keep(self) -> None:
+        self._fresh = False
+
+    # -- counters ---------------------------------------------------------------------------------------------
+
+    def counters(self) -> dict[str, int]:
+        return super().counters() | {"jv": self.products, "factorizations": self.factorizations}
+
+    def snapshot(self) -> dict[str, Any]:
+        return super().snapshot() | {"products": self.products, "factorizations": self.factorizations}
+
+    def restore(self, t: float, k: int, z: Array, saved: dict[str, Any]) -> None:
+        super().restore(t, k, z, saved)
+        self._resumed = False  # a step begins with a velocity that no step before has counted
+        self.products, self.factorizations = int(saved["products"]), int(saved["factorizations"])
+
+
+class LaggedStepper(RosenbrockStepper):
+    """Steps with modes of the Jacobian at an earlier state, its memory: from these numbers they are made again."""
+
+    def __init__(self, flow: Any, t: float, z: Array, t_end: float, *arguments: Any, **control: Any) -> None:
+        super().__init__(flow, t, z, t_end, *arguments, **control)
+        self.grams = 0
+        self._modes: Any = None
+        self._source: tuple[float, Array, float] | None = None  # time, state and reach of the modes
+        self._age = 0
+        self._rejected = 0
+
+    def _require(self) -> None:
+        if not hasattr(self.flow, "linearize"):
+            raise InputError(
+                f"{self.name} needs a flow with a method linearize(t, z); use solvers.RODAS4() or solvers.RKC2()"
+            )
+        if self.flow.linearize(self.t, self.z).weight is None:
+            raise InputError(
+                f"{self.name} needs a Jacobian that is symmetric in some weights, and this flow's is not; use "
+                "solvers.RODAS4()"
+            )
+
+    def _longest(self, t: float, z: Array, rejected: int) -> float:
+        self._rejected = rejected
+        return super()._longest(t, z, rejected)
+
+    def _system(self, t: float, z: Array, h: float) -> Any:
+        if (
+            self._source is not None and self._modes is None
+        ):  # after a stop: these modes were counted before it
+            counted = self.products, self.grams, self.evaluations
+            self._modes = self._make(*self._source, self.flow.velocity(*self._source[:2], np.empty_like(z)))
+            self.products, self.grams, self.evaluations = counted
+        old = self._source is None or self._age >= SERVES or h > self._source[2]
+        if old or (self._rejected and self._age > 0):
+            control: Control = self._now[3]
+            reach = min(REACH * max(h, control.proposal), self.t_end - t, self.max_step)
+            self._source = (t, z.copy(), max(h, reach))
+            self._modes, self._age = self._make(*self._source, self._v), 0
+        return self._modes
+
+    def _make(self, t: float, z: Array, reach: float, velocity: Array) -> Any:
+        linear = self.flow.linearize(t, z)
+        reach *= self.tableau.gamma
+        if hasattr(linear, "low_rank") and linear.rank <= LARGEST_GRAM:
+            self.grams += 1
+            return _low_rank.gram_modes(linear.low_rank(), linear.weight, reach)
+        modes, products = _low_rank.lanczos_modes(linear.product, linear.weight, velocity, reach)
+        self.products += products
+        return modes
+
+    def _remember(self) -> Mapping[str, Any]:
+        assert self._source is not None
+        self._age += 1
+        t, z, reach = self._source
+        return {"modes_t": t, "modes_z": z, "modes_reach": reach, "modes_age": self._age}
+
+    def _recall(self, saved: Mapping[str, Any]) -> Mapping[str, Any]:
+        if "modes_t" not in saved:  # stopped before the first step
+            return {}
+        z = np.array(saved["modes_z"], dtype=np.float64)
+        self._source = (float(saved["modes_t"]), z, float(saved["modes_reach"]))
+        self._age, self._modes = int(saved["modes_age"]), None
+        return {name: saved[name] for name in ("modes_t", "modes_z", "modes_reach", "modes_age")}
+
+    def counters(self) -> dict[str, int]:
+        return super().counters() | {"grams": self.grams}
+
+    def snapshot(self) -> dict[str, Any]:
+        return super().snapshot() | {"grams": self.grams}
+
+    def restore(self, t: float, k: int, z: Array, saved: dict[str, Any]) -> None:
+        super().restore(t, k, z, saved)
+        self.grams = int(saved["grams"])
