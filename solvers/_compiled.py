@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -208,9 +208,19 @@ class CompiledStepper(Stepper):
         )
         #: runs with equal keys go together
         self.key = (flow.program.key, tableau, self.control, self.grid_numbers, z.size)
-        self._runs = CompiledRuns([flow.program], self, [z], np.empty(0), False, ALL)
-        self._now = (t, 0, self._front, (self._runs.real.copy(), self._runs.whole.copy()))
+        self._now = (t, 0, self._front, None)
         self._rate = 0.0
+
+    @cached_property
+    def _runs(self) -> CompiledRuns:
+        """Its own arrays, for one who goes alone."""
+        return CompiledRuns([self.flow.program], self, [self._front], np.empty(0), False, ALL)
+
+    @property
+    def _memory(self) -> tuple[Array, Any]:
+        """What `march` remembers of the run so far."""
+        memory = self._now[3]
+        return (self._runs.real.copy(), self._runs.whole.copy()) if memory is None else memory
 
     def plan(self, times: Array) -> list[Any]:
         return [float(t) for t in times] if self.grid is None else list(self.grid.nearest(times))
@@ -240,7 +250,7 @@ class CompiledStepper(Stepper):
 
     def _call(self, target: Any, budget: int) -> CompiledRuns:
         """March from the present state to `target`, or `budget` steps; the present state stays as it is."""
-        _, _, z, (real, whole) = self._now
+        z, (real, whole) = self.z, self._memory
         runs = self._runs
         runs.real[:], runs.whole[:], runs.states[0] = real, whole, z
         runs.whole[0, STATUS], runs.whole[0, CURSOR] = RUNNING, 0
@@ -273,7 +283,7 @@ class CompiledStepper(Stepper):
         self._commit(float(real[0, T]), int(whole[0, STEPS]), (real, whole))
 
     def snapshot(self) -> dict[str, Any]:
-        real, whole = self._now[3]
+        real, whole = self._memory
         numbers = {name: float(real[0, column]) for name, column in REMEMBERED.items()}
         return numbers | {name: int(whole[0, column]) for name, column in COUNTED.items()}
 

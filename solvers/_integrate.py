@@ -16,6 +16,7 @@ from solvers.errors import DivergenceError, InputError
 from solvers.observe import replica
 from solvers.protocols import Array
 from solvers.result import Status
+from solvers.schedule import save_times
 
 
 def integrate(
@@ -97,7 +98,7 @@ def integrate(
     options = {
         "t0": t0,
         "method": method,
-        "save": save,
+        "times": save_times(save, *interval(t0, t_end)),
         "keep": keep,
         "record": record,
         "until": until,

@@ -23,7 +23,6 @@ from solvers.observe import CHECKPOINT_KIND, CHECKPOINT_VERSION, Checkpoint, Int
 from solvers.protocols import Array
 from solvers.provenance import jsonable, provenance
 from solvers.result import Status, Trajectory
-from solvers.schedule import save_times
 
 # The longest stretch without a look at clocks and observers, in seconds.
 CHUNK_SECONDS = 0.2
@@ -117,7 +116,7 @@ class Run:
         *,
         t0: float,
         method: Any,
-        save: Any,
+        times: Array,
         keep: str,
         record: Any,
         observers: list[Any],
@@ -131,7 +130,6 @@ class Run:
         if max_steps is not None and _check.number(max_steps, "max_steps", integer=True) < 1:
             raise InputError(f"max_steps must be at least 1, not {max_steps}")
         self.max_steps = max_steps
-        times = save_times(save, self.t0, self.t_end)
         self.compile_seconds = 0.0
         with self.compilation():
             self.bound, self.z0, self.flow = prepare_flow(flow, state)

@@ -147,12 +147,12 @@ class Grid:
 
     def nearest(self, times: Array) -> list[int]:
         """The step indices nearest to `times`, without repetition; both ends always."""
-        found = {0, self.count}
-        for t in times:
-            k = min(math.floor((t - self.t0) / self.step + 0.5), self.count)
-            if k >= self.count - 1:
-                k = min((self.count - 1, self.count), key=lambda i: abs(self.time(i) - t))
-            found.add(max(0, k))
+        nearby = np.floor((np.asarray(times) - self.t0) / self.step + 0.5)
+        inner = nearby[nearby < self.count - 1]
+        found = {0, self.count, *np.maximum(inner, 0.0).astype(np.int64).tolist()}
+        # the last step may be a short one
+        for t in np.asarray(times)[nearby >= self.count - 1]:
+            found.add(max(0, min((self.count - 1, self.count), key=lambda i: abs(self.time(i) - t))))
         return sorted(found)
 
 
