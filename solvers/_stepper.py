@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -147,13 +148,24 @@ class Grid:
 
     def nearest(self, times: Array) -> list[int]:
         """The step indices nearest to `times`, without repetition; both ends always."""
-        nearby = np.floor((np.asarray(times) - self.t0) / self.step + 0.5)
-        inner = nearby[nearby < self.count - 1]
-        found = {0, self.count, *np.maximum(inner, 0.0).astype(np.int64).tolist()}
-        # the last step may be a short one
-        for t in np.asarray(times)[nearby >= self.count - 1]:
-            found.add(max(0, min((self.count - 1, self.count), key=lambda i: abs(self.time(i) - t))))
-        return sorted(found)
+        return list(_nearest(self.t0, self.t_end, self.step, self.count, np.asarray(times).tobytes()))
+
+
+@lru_cache(maxsize=16)
+def _nearest(t0: float, t_end: float, step: float, count: int, saves: bytes) -> tuple[int, ...]:
+    """Kept, since replicas all ask for the same."""
+    times = np.frombuffer(saves)
+
+    def distance(k: int, t: float) -> float:
+        return abs((t_end if k >= count else t0 + k * step) - t)
+
+    nearby = np.floor((times - t0) / step + 0.5)
+    inner = np.maximum(nearby[nearby < count - 1], 0.0)
+    found = {0, count, *inner.astype(np.int64).tolist()}
+    # the last step may be a short one
+    for t in times[nearby >= count - 1]:
+        found.add(max(0, count - 1) if distance(count - 1, t) <= distance(count, t) else count)
+    return tuple(sorted(found))
 
 
 class FixedStepper(Stepper):
