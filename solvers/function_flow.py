@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from solvers import _check
+from solvers._finite_difference import DifferenceLinearization
 from solvers.errors import InputError, PluginError
 from solvers.protocols import Array, FlowKind
 from solvers.provenance import describe_function
@@ -116,6 +117,13 @@ class _BoundFunctionFlow:
         self._checked = False
         if flow._project is not None:
             self.project = self._apply_projection
+        # Offered only where differences are derivatives: methods ask by the name.
+        if self.smooth:
+            self.linearize = self._linearize
+
+    def _linearize(self, t: float, z: Array) -> DifferenceLinearization:
+        """The Jacobian of the velocity at (t, z), by central differences along what it is multiplied with."""
+        return DifferenceLinearization(self, t, z)
 
     def pack(self, state: Any) -> Array:
         x = _check.array(state, "state")

@@ -25,6 +25,10 @@ class FeatureMap(Protocol):
 
     Optional: ``space`` (default Euclidean), ``scale``, ``centre``, ``mobility`` (p,), ``layout``,
     ``smooth`` (False if vjp jumps), ``bind(X)`` for a faster operator on fixed data, ``sample``.
+
+    For implicit methods, also optional where the map is smooth (differences serve), needed where it is not:
+    ``jvp(positions, X, direction)``, grad Phi(theta_j; x_i) . direction_j in the shape of features, and
+    ``curved(positions, X, q, direction)``, sum_i q_i Hess Phi(theta_j; x_i) direction_j, shape (m, p).
     """
 
     dim: int
