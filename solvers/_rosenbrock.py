@@ -9,6 +9,7 @@ import numpy as np
 
 from solvers import _low_rank
 from solvers._adaptive import AdaptiveStepper, Control
+from solvers._finite_difference import DifferenceLinearization
 from solvers._stepper import StepFailure, finite
 from solvers._threads import one_blas_thread
 from solvers.errors import InputError
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 LARGEST_DENSE = 1000
 # Part of the step over which d_t v is taken: its truncation error is far below the method's, its rounding near 1e-10.
 AHEAD = 2.0**-20
-# The step of a central difference, in sizes of the coordinate, balances its truncation, step^2, against rounding,
-# eps/step; a coordinate near 0 counts as this part of the others' size, or of what a time step makes of it.
-DIFFERENCE, SMALL = 6e-6, 1e-2
 # Accepted steps that a set of modes serves, and how far beyond the step at which they were chosen.
 SERVES, REACH = 10, 16.0
 # Predictions beyond which the Gram matrix costs more than 30 products with J.
@@ -61,21 +59,15 @@ class RosenbrockStepper(AdaptiveStepper):
     def _require(self) -> None:
         """Refuse a flow whose Jacobian cannot be had."""
         flow, size = self.flow, self._front.size
-        if hasattr(flow, "linearize"):
-            if getattr(flow, "rank", None) is None and size > LARGEST_DENSE:
-                raise InputError(
-                    f"{self.name} would need a full Jacobian of {size} coordinates, since the flow has no rank; use "
-                    "solvers.RKC2() or solvers.EXPRB32()"
-                )
-        elif not getattr(flow, "smooth", True):
+        if not hasattr(flow, "linearize") and not getattr(flow, "smooth", True):
             raise InputError(
                 f"{self.name} needs the Jacobian, which finite differences do not give where the velocity jumps; give "
                 "the flow a method linearize(t, z), or use solvers.BogackiShampine()"
             )
-        elif size > LARGEST_DENSE:
+        if getattr(flow, "rank", None) is None and size > LARGEST_DENSE:
             raise InputError(
-                f"{self.name} needs the Jacobian, which finite differences give up to {LARGEST_DENSE} coordinates, not "
-                f"{size}; give the flow a method linearize(t, z), or use solvers.RKC2()"
+                f"{self.name} would need a full Jacobian of {size} coordinates, which is made up to {LARGEST_DENSE}, since "
+                "this flow knows no form of low rank; use solvers.RKC2()"
             )
 
     # -- the linear system ------------------------------------------------------------------------------------
@@ -83,14 +75,13 @@ class RosenbrockStepper(AdaptiveStepper):
     def _system(self, t: float, z: Array, h: float) -> Any:
         """What solves with I - c J for the J of this step; asked before every attempt."""
         if self._solver is None:
-            self._solver = self._exact(t, z, h)
+            self._solver = self._exact(t, z)
         return self._solver
 
-    def _exact(self, t: float, z: Array, h: float) -> Any:
+    def _exact(self, t: float, z: Array) -> Any:
         size = z.size
-        if not hasattr(self.flow, "linearize"):
-            return _low_rank.DenseSystem(self._differences(t, z, h))
-        linear = self.flow.linearize(t, z)
+        known = hasattr(self.flow, "linearize")
+        linear = self.flow.linearize(t, z) if known else DifferenceLinearization(self.flow, t, z)
         if hasattr(linear, "low_rank"):
             factors = linear.low_rank()
             if factors.P.shape[2] < size:
@@ -101,26 +92,11 @@ class RosenbrockStepper(AdaptiveStepper):
             unit[i] = 1.0
             linear.product(unit, columns[i])
             unit[i] = 0.0
-        self.products += size
+        if hasattr(linear, "evaluations"):  # products by differences
+            self.evaluations += linear.evaluations
+        else:
+            self.products += size
         return _low_rank.DenseSystem(np.ascontiguousarray(columns.T))
-
-    def _differences(self, t: float, z: Array, h: float) -> Array:
-        """The Jacobian by central differences."""
-        size = z.size
-        columns, moved, low = np.empty((size, size)), z.copy(), np.empty_like(z)
-        others = SMALL * max(self._rms(z), h * self._rms(self._v)) or 1.0
-        for i in range(size):
-            step = DIFFERENCE * max(abs(z[i]), others)
-            moved[i] = z[i] + step
-            self.flow.velocity(t, moved, columns[i])
-            width = moved[i]
-            moved[i] = z[i] - step
-            self.flow.velocity(t, moved, low)
-            columns[i] -= low
-            columns[i] /= width - moved[i]
-            moved[i] = z[i]
-        self.evaluations += 2 * size
-        return np.ascontiguousarray(columns.T)
 
     # -- a step -----------------------------------------------------------------------------------------------
 

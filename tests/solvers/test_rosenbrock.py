@@ -576,12 +576,14 @@ def test_a_stopped_run_ends_in_the_same_bits(name, n, after, tmp_path):
 
 
 def test_flows_without_a_jacobian_are_refused():
-    with pytest.raises(InputError, match="finite differences give up to 1000 coordinates, not 1001"):
+    with pytest.raises(InputError, match="a full Jacobian of 1001 coordinates"):
         solvers.integrate(lambda x: -x, np.ones(1001), 1.0, method=solvers.RODAS4())
     kinked = solvers.FunctionFlow(lambda x: -np.sign(x), smooth=False)
     with pytest.raises(InputError, match="linearize"):
         solvers.integrate(kinked, np.ones(2), 1.0, method=solvers.RODAS3())
     with pytest.raises(InputError, match="RosenbrockW needs a flow with a method linearize"):
+        solvers.integrate(kinked, np.ones(2), 1.0, method=solvers.RosenbrockW())
+    with pytest.raises(InputError, match="symmetric in some weights"):
         solvers.integrate(lambda x: -x, np.ones(2), 1.0, method=solvers.RosenbrockW())
 
     class Unsymmetric(Network):
