@@ -78,19 +78,22 @@ class Spikes:
 
         Without `slope` the derivative is None.
         """
-        nf = self.frequencies
+        nf, amplitude = self.frequencies, self._amplitude
         harmonics = np.arange(1, nf + 1)
+        shape = (positions.shape[0], 2 * nf + 1)
         result: list[tuple[Array, Array | None]] = []
         for k in range(self.dim):
             angles = positions[:, k, None] * harmonics
             cosine, sine = np.cos(angles), np.sin(angles)
-            one = np.ones((positions.shape[0], 1))
-            value = np.hstack([sine[:, ::-1], one, cosine]) * self._amplitude
-            derivative = None
+            value, derivative = np.empty(shape), None
+            value[:, nf] = amplitude[nf]
+            np.multiply(sine[:, ::-1], amplitude[:nf], out=value[:, :nf])
+            np.multiply(cosine, amplitude[nf + 1 :], out=value[:, nf + 1 :])
             if slope:
-                derivative = (
-                    np.hstack([(harmonics * cosine)[:, ::-1], 0 * one, -harmonics * sine]) * self._amplitude
-                )
+                derivative = np.empty(shape)
+                derivative[:, nf] = 0.0
+                np.multiply((harmonics * cosine)[:, ::-1], amplitude[:nf], out=derivative[:, :nf])
+                np.multiply(-harmonics * sine, amplitude[nf + 1 :], out=derivative[:, nf + 1 :])
             result.append((value, derivative))
         return result
 
@@ -173,16 +176,24 @@ class _SpikesOnGrid:
     def __init__(self, spikes: Spikes) -> None:
         self.spikes = spikes
         self.side = 2 * spikes.frequencies + 1
+        self._last: tuple[Array, list[tuple[Array, Array | None]]] | None = None
+
+    def _tables(self, positions: Array) -> list[tuple[Array, Array | None]]:
+        """Values and slopes; a velocity asks twice for the same particles, and sines are most of its cost."""
+        last = self._last
+        if last is None or not np.array_equal(last[0], positions):
+            last = self._last = (positions.copy(), self.spikes.tables(positions, slope=True))
+        return last[1]
 
     def integrate(self, positions: Array, coefficients: Array) -> Array:
-        tables = self.spikes.tables(positions)
+        tables = self._tables(positions)
         first = coefficients[:, None] * tables[0][0]
         if self.spikes.dim == 1:
             return np.asarray(first.sum(axis=0))
         return np.asarray(np.einsum("ji,jk->ik", first, tables[1][0]).reshape(-1))
 
     def pullback(self, positions: Array, q: Array) -> tuple[Array, Array]:
-        tables = self.spikes.tables(positions, slope=True)
+        tables = self._tables(positions)
         gradient = np.empty(positions.shape)
         value, slope = tables[0]
         assert slope is not None
