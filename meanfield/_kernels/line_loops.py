@@ -40,45 +40,48 @@ def search(x, start, n, width, shift, guess, closed):
 @strict
 def locate(line, positions, guesses, keys, first, last):
     """keys[j] of particles first .. last - 1; guesses (which may be `keys`) are keys of any particles on these data."""
-    n = line.stride - 2
+    x, rises, falls, stride, outer, bias = line.x, line.rises, line.falls, line.stride, line.outer, line.bias
+    n = stride - 2
     for j in range(first, last):
-        w = positions[j, line.outer]
-        shift = positions[j, line.outer + 1] if line.bias else 0.0
+        w = positions[j, outer]
+        shift = positions[j, outer + 1] if bias else 0.0
         width = abs(w)
         key = np.int64(guesses[j])
-        side = (w < 0.0) == (key > line.stride)
-        enters = width * line.rises[key] + shift > 0.0
-        before = width * line.falls[key] + shift > 0.0
+        side = (w < 0.0) == (key > stride)
+        enters = width * rises[key] + shift > 0.0
+        before = width * falls[key] + shift > 0.0
         if side & enters & (not before):
             keys[j] = guesses[j]
         else:
-            start = line.stride + 1 if w < 0.0 else 1
-            keys[j] = start + search(line.x, start, n, width, shift, key - start, False)
+            start = stride + 1 if w < 0.0 else 1
+            keys[j] = start + search(x, start, n, width, shift, key - start, False)
 
 
 @strict
 def scatter(line, positions, coefficients, keys, differences, first, last):
     """Add the slope and the value with which each particle enters to differences[output, key]."""
+    x, lower, stride, outer, bias, fixed = line.x, line.lower, line.stride, line.outer, line.bias, line.fixed
+    plus, minus = line.plus, line.minus
     for o in range(line.outputs):
         row = differences[o]
         for j in range(first, last):
             key = np.int64(keys[j])
-            width = abs(positions[j, line.outer])
-            shift = positions[j, line.outer + 1] if line.bias else 0.0
-            a = positions[j, o] if line.outer > 0 else line.fixed
-            c = line.plus * (coefficients[j] * a)
+            width = abs(positions[j, outer])
+            shift = positions[j, outer + 1] if bias else 0.0
+            a = positions[j, o] if outer > 0 else fixed
+            c = plus * (coefficients[j] * a)
             row[key, 0] += c * width
-            row[key, 1] += c * (width * line.x[key] + shift)
-        if line.minus != 0.0:
+            row[key, 1] += c * (width * x[key] + shift)
+        if minus != 0.0:
             # The other half-line belongs to the neuron (-w, -b), whose first datum is the last inactive one.
             for j in range(first, last):
                 key = np.int64(keys[j])
-                width = abs(positions[j, line.outer])
-                shift = positions[j, line.outer + 1] if line.bias else 0.0
-                a = positions[j, o] if line.outer > 0 else line.fixed
-                c = line.minus * (coefficients[j] * a)
-                row[2 * line.stride - key, 0] -= c * width
-                row[2 * line.stride - key, 1] += c * (width * line.lower[key] + shift)
+                width = abs(positions[j, outer])
+                shift = positions[j, outer + 1] if bias else 0.0
+                a = positions[j, o] if outer > 0 else fixed
+                c = minus * (coefficients[j] * a)
+                row[2 * stride - key, 0] -= c * width
+                row[2 * stride - key, 1] += c * (width * lower[key] + shift)
 
 
 @strict
@@ -171,56 +174,57 @@ def tabulate(line, q, table):
 @strict
 def gather(line, positions, keys, table, values, gradient, first, last):
     """values[j - first] and gradient[j - first] of particles first .. last - 1 from the table."""
-    outer = line.outer
+    x, lower, stride, outer, bias, fixed = line.x, line.lower, line.stride, line.outer, line.bias, line.fixed
+    plus, minus, zero = line.plus, line.minus, line.zero
     count = last - first
     for o in range(line.outputs):
         rows = table[o]
         for t in range(count):
             key = np.int64(keys[first + t])
             width = abs(positions[first + t, outer])
-            shift = positions[first + t, outer + 1] if line.bias else 0.0
-            a = positions[first + t, o] if outer > 0 else line.fixed
-            g0, g1 = line.plus * rows[key, 0], line.plus * rows[key, 1]
-            value = line.plus * (width * rows[key, 2] + (width * line.x[key] + shift) * rows[key, 0])
+            shift = positions[first + t, outer + 1] if bias else 0.0
+            a = positions[first + t, o] if outer > 0 else fixed
+            g0, g1 = plus * rows[key, 0], plus * rows[key, 1]
+            value = plus * (width * rows[key, 2] + (width * x[key] + shift) * rows[key, 0])
             if outer > 0:
                 gradient[t, o] = value
             if o == 0:
                 values[t] = a * value
                 gradient[t, outer] = a * g1
-                if line.bias:
+                if bias:
                     gradient[t, outer + 1] = a * g0
             else:
                 values[t] += a * value
                 gradient[t, outer] += a * g1
-                if line.bias:
+                if bias:
                     gradient[t, outer + 1] += a * g0
-        if line.minus != 0.0:
+        if minus != 0.0:
             for t in range(count):
                 key = np.int64(keys[first + t])
                 width = abs(positions[first + t, outer])
-                shift = positions[first + t, outer + 1] if line.bias else 0.0
-                a = positions[first + t, o] if outer > 0 else line.fixed
-                other = 2 * line.stride - key
-                entry = width * line.lower[key] + shift
-                value = line.minus * (entry * rows[other, 0] - width * rows[other, 2])
+                shift = positions[first + t, outer + 1] if bias else 0.0
+                a = positions[first + t, o] if outer > 0 else fixed
+                other = 2 * stride - key
+                entry = width * lower[key] + shift
+                value = minus * (entry * rows[other, 0] - width * rows[other, 2])
                 if outer > 0:
                     gradient[t, o] += value
                 values[t] += a * value
-                gradient[t, outer] += a * (line.minus * rows[other, 1])
-                if line.bias:
-                    gradient[t, outer + 1] += a * (line.minus * rows[other, 0])
-        if line.zero != line.minus:
+                gradient[t, outer] += a * (minus * rows[other, 1])
+                if bias:
+                    gradient[t, outer + 1] += a * (minus * rows[other, 0])
+        if zero != minus:
             for t in range(count):
                 key = np.int64(keys[first + t])
                 width = abs(positions[first + t, outer])
-                shift = positions[first + t, outer + 1] if line.bias else 0.0
-                a = positions[first + t, o] if outer > 0 else line.fixed
-                start = line.stride + 1 if key > line.stride else 1
-                kink = start + search(line.x, start, line.stride - 2, width, shift, key - start - 1, True)
+                shift = positions[first + t, outer + 1] if bias else 0.0
+                a = positions[first + t, o] if outer > 0 else fixed
+                start = stride + 1 if key > stride else 1
+                kink = start + search(x, start, stride - 2, width, shift, key - start - 1, True)
                 if kink < key:
-                    c = a * (line.zero - line.minus)
+                    c = a * (zero - minus)
                     gradient[t, outer] += c * (rows[kink, 1] - rows[key, 1])
-                    if line.bias:
+                    if bias:
                         gradient[t, outer + 1] += c * (rows[kink, 0] - rows[key, 0])
 
 
@@ -261,8 +265,9 @@ def prepare(line, q, table):
 
 @compiled(fastmath=False)
 def collect(line, positions, guesses, keys, table, values, gradient, first, last):
-    """Values and gradients of chunks first .. last - 1 of the particles."""
+    """Values and gradients of chunks first .. last - 1 of particles that are at `keys` if there are no guesses."""
     for chunk in range(first, last):
         low, high = chunk * CHUNK, min(positions.shape[0], (chunk + 1) * CHUNK)
-        locate(line, positions, guesses, keys, low, high)
+        if guesses.size > 0:
+            locate(line, positions, guesses, keys, low, high)
         gather(line, positions, keys, table, values[low:high], gradient[low:high], low, high)

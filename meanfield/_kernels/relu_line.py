@@ -186,7 +186,7 @@ class ReLUOnLine:
         guesses, keys = self._guess(positions.shape[0])
         points, masses = np.ascontiguousarray(positions), np.ascontiguousarray(coefficients)
         raw = self._predict(points, masses, guesses, keys)
-        gradient = self._collect(points, np.asarray(respond(raw)), keys, keys.copy())[1]
+        gradient = self._collect(points, np.asarray(respond(raw)), keys[:0], keys)[1]
         self._guesses = keys
         return raw, gradient
 

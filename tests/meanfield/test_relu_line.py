@@ -106,7 +106,7 @@ NUMBERS = st.one_of(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(
     st.lists(NUMBERS, min_size=1, max_size=70),
     st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS), min_size=1, max_size=12),
@@ -159,7 +159,7 @@ def test_errors_are_those_of_rounding_each_pair_whatever_the_data(
         assert abs(Fraction(float(f[i])) - exact[i]) <= factor * size[i] + tiny
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(
     st.lists(NUMBERS, min_size=1, max_size=40),
     st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=12),
