@@ -12,10 +12,10 @@ from __future__ import annotations
 import builtins
 import dis
 import hashlib
-import inspect
 import sys
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -32,35 +32,48 @@ class Unknown(Exception):
     """Something of which a digest cannot be had."""
 
 
-def fingerprint(owner: type, methods: Iterable[str]) -> str | None:
-    """Digest of a plug-in's class: fields, constants, the named methods and what they use; None where unknown."""
-    walk = _Walk()
+def first_fingerprint(owner: type, methods: Iterable[str]) -> str | None:
+    """The digest that a class had when it was first asked for; None where that is unknown, or is no longer so.
+
+    What Numba froze when it compiled a part stays in all that it compiles later in the process, though the global
+    constant may be another by then: such code must not reach the disk. Nor must that of a function which was
+    compiled before anybody looked at what it froze.
+    """
+    if owner not in _first:
+        _first[owner] = fingerprint(owner, methods, only_new=True)
+    return _first[owner] if fingerprint(owner, methods) == _first[owner] else None
+
+
+_first: dict[type, str | None] = {}
+
+
+def fingerprint(owner: type, methods: Iterable[str], only_new: bool = False) -> str | None:
+    """Digest of a plug-in's class: fields, constants, the named methods and what they use; None where unknown.
+
+    With `only_new`, functions that were compiled already count as unknown.
+    """
+    walk = _Walk(only_new)
     try:
         walk.note("class", owner.__name__, *getattr(owner, "_fields", ()))
-        for name, value in sorted(_constants(owner)):
-            walk.note("constant", name)
-            walk.value(value, ())
+        held = {name: value for base in reversed(owner.__mro__) for name, value in vars(base).items()}
+        for name in sorted(held):
+            # Numbers and words that the class holds: a kernel may ask for them while it is compiled.
+            if not name.startswith("_") and isinstance(held[name], (*PLAIN, tuple, np.ndarray, np.generic)):
+                walk.note("constant", name)
+                walk.value(held[name], ())
         for name in sorted(set(methods)):
-            method = inspect.getattr_static(owner, name, None)
             walk.note("method", name)
-            walk.value(method, ())
+            walk.value(held.get(name), ())
     except Unknown:
         return None
     return walk.digest.hexdigest()[:16]
 
 
-def _constants(owner: type) -> Iterator[tuple[str, Any]]:
-    """Numbers and words that the class holds: a kernel may ask for them while it is compiled."""
-    for name in dir(owner):
-        value = inspect.getattr_static(owner, name)
-        if not name.startswith("_") and isinstance(value, (*PLAIN, tuple, np.ndarray, np.generic)):
-            yield name, value
-
-
 class _Walk:
     """One pass over what a class refers to; functions that refer to each other are visited once."""
 
-    def __init__(self) -> None:
+    def __init__(self, only_new: bool) -> None:
+        self.only_new = only_new
         self.digest = hashlib.sha256()
         self.seen: dict[int, int] = {}
         self.kept: list[Any] = []  # alive until the end, lest an id be given twice
@@ -103,6 +116,8 @@ class _Walk:
         if isinstance(value, types.FunctionType):
             self.function(value)
         elif isinstance(value, Dispatcher):
+            if self.only_new and value.overloads:
+                raise Unknown
             self.note("compiled", sorted((k, _sorted(v)) for k, v in value.targetoptions.items()))
             self.function(value.py_func)
         elif isinstance(value, types.ModuleType):
@@ -120,7 +135,7 @@ class _Walk:
         self.value(function.__defaults__, ())
         if function.__kwdefaults__:
             raise Unknown
-        names, attributes = (tuple(sorted(set(some))) for some in _names(code))
+        names, attributes = _names(code)
         for cell in function.__closure__ or ():
             try:
                 self.outside(cell.cell_contents, attributes)
@@ -145,18 +160,19 @@ class _Walk:
         self.value(code.co_consts, ())
 
 
-def _names(code: types.CodeType) -> tuple[list[str], list[str]]:
+@lru_cache(maxsize=1024)
+def _names(code: types.CodeType) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names that code takes from its module, and all names that it uses (those of attributes among them)."""
-    taken = [
+    taken = {
         str(step.argval) for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")
-    ]
-    used = list(code.co_names)
+    }
+    used = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             inner = _names(constant)
-            taken += inner[0]
-            used += inner[1]
-    return taken, used
+            taken.update(inner[0])
+            used.update(inner[1])
+    return tuple(sorted(taken)), tuple(sorted(used))
 
 
 def _place(value: Any) -> tuple[str, str, str]:

@@ -26,7 +26,7 @@ from numba.core.bytecode import FunctionIdentity
 from numba.extending import overload_method
 
 from solvers import _lanes
-from solvers._fingerprint import fingerprint
+from solvers._fingerprint import first_fingerprint
 from solvers._kernel_cache import KernelCache
 
 # Never nnan/ninf: checks for NaN must keep working. error_model="numpy": division checks stop vectorization.
@@ -74,7 +74,7 @@ class _Kernel:
         if owners not in self._twins:
             function = self.function
             if owners:
-                names = [fingerprint(owner, METHODS) or "unknown" for owner in owners]
+                names = [first_fingerprint(owner, METHODS) or "unknown" for owner in owners]
                 function = _renamed(function, "_".join([function.__name__, *names]))
             self._twins[owners] = _keep(numba.njit(**self._options)(function), owners)
         return self._twins[owners]
@@ -136,7 +136,7 @@ def _keep(dispatcher: Any, owners: tuple[type, ...] = ()) -> Any:
         return dispatcher  # nothing watches the source of the kernel itself
 
     def state() -> tuple[str, ...] | None:
-        classes = [fingerprint(owner, METHODS) for owner in owners]
+        classes = [first_fingerprint(owner, METHODS) for owner in owners]
         return None if None in classes else (source_digest(), *(str(digest) for digest in classes))
 
     dispatcher._cache = KernelCache(dispatcher, state, owners)

@@ -173,6 +173,28 @@ def test_a_class_defined_again_under_its_old_name_runs_its_new_code() -> None:
         assert np.allclose(prediction, [0.25 * factor, 4.0 * factor], rtol=1e-15)
 
 
+FACTOR = 1.0
+
+
+class TakesGlobal(NamedTuple):
+    gain: float = 1.0
+
+    def value(self, z: float) -> float:
+        return FACTOR * self.gain * z
+
+    def slope(self, z: float) -> float:
+        return FACTOR * self.gain
+
+
+def test_a_constant_that_changed_in_the_session_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    X = np.array([[0.5], [2.0]])
+    mu = mf.ParticleMeasure.from_arrays(a=[1.0], w=[[1.0]])
+    assert np.allclose(mf.TwoLayer(TakesGlobal(), d=1, bias=False).predict(mu, X), [0.5, 2.0])
+    monkeypatch.setattr(sys.modules[__name__], "FACTOR", 2.0)
+    with pytest.raises(mf.PluginError, match="make them fields"):
+        mf.TwoLayer(TakesGlobal(), d=1, bias=False)
+
+
 def test_a_package_in_folders_that_cannot_be_written_to_compiles_in_memory() -> None:
     """Numba finds no place for its cache, as in a read-only image without a home."""
     script = """

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 import pytest
 
-from solvers._fingerprint import fingerprint
+from solvers._fingerprint import fingerprint, first_fingerprint
 
 SOURCE = """
 import math
@@ -145,3 +145,24 @@ def test_functions_that_call_each_other_end() -> None:
         space,
     )
     assert fingerprint(space["Plug"], ["value"]) is not None
+
+
+def test_code_that_froze_what_has_changed_since_has_no_digest() -> None:
+    space: dict[str, Any] = {"__name__": "scratch"}
+    exec(compile(SOURCE, "scratch.py", "exec"), space)
+    first = first_fingerprint(space["Plug"], ["value"])
+    assert first == fingerprint(space["Plug"], ["value"])
+    space["helper"](1.0)
+    assert first_fingerprint(space["Plug"], ["value"]) == first  # compiled after it was looked at
+    space["C"] = 3.0
+    assert first_fingerprint(space["Plug"], ["value"]) is None
+    space["C"] = 2.0
+    assert first_fingerprint(space["Plug"], ["value"]) == first
+
+
+def test_functions_compiled_before_anybody_looked_have_no_digest() -> None:
+    space: dict[str, Any] = {"__name__": "scratch"}
+    exec(compile(SOURCE, "scratch.py", "exec"), space)
+    space["helper"](1.0)
+    space["C"] = 3.0  # the helper goes on with 2
+    assert first_fingerprint(space["Plug"], ["value"]) is None
