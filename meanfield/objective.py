@@ -204,10 +204,18 @@ class Objective:
         return self._predictions(measure)
 
     def _predictions(self, measure: ParticleMeasure) -> Array:
-        raw = self._operator.integrate(measure.positions, measure.coefficients)
+        return self._scaled(self._operator.integrate(measure.positions, measure.coefficients))
+
+    def _scaled(self, raw: Array) -> Array:
+        """The predictions f from int Phi dmu."""
         if self._scale == 1.0 and self._uncentred:
             return np.asarray(raw)
         return np.asarray(self._scale * (raw - self._centre))
+
+    def _respond(self, raw: Array) -> Array:
+        """``scale * R'(f)`` from int Phi dmu."""
+        slope = self.loss.gradient(self._scaled(raw), self.y, **self._weights())
+        return np.asarray(slope if self._scale == 1.0 else self._scale * slope)
 
     @property
     def _uncentred(self) -> bool:
@@ -233,8 +241,7 @@ class Objective:
 
     def residual(self, measure: ParticleMeasure) -> Array:
         """``scale * R'(f_mu)``, of the shape of the predictions: what first variations are paired with."""
-        slope = self.loss.gradient(self._predictions(measure), self.y, **self._weights())
-        return np.asarray(slope if self._scale == 1.0 else self._scale * slope)
+        return self._respond(self._operator.integrate(measure.positions, measure.coefficients))
 
     # -- first variation and velocity -----------------------------------------------------------------------
 
@@ -287,11 +294,18 @@ class Objective:
         return self._velocity(measure)
 
     def _velocity(self, measure: ParticleMeasure) -> Array:
-        _, gradient = self._variation(self.residual(measure), measure.positions, measure.signs)
+        points, evaluate = measure.positions, getattr(self._operator, "evaluate", None)
+        if evaluate is None:
+            gradient = self._operator.pullback(points, self.residual(measure))[1]
+        else:
+            gradient = evaluate(points, measure.coefficients, self._respond)[1]
+        if measure.signs is not None:
+            gradient = measure.signs[:, None] * gradient
+        gradient = gradient + self.regularizer.gradient(points)
         np.negative(gradient, out=gradient)
         if self._mobility is not None:
             gradient *= self._mobility
-        return gradient
+        return np.asarray(gradient)
 
     def dissipation(self, measure: ParticleMeasure) -> float:
         """``-dF/dt = int |grad F'(mu)|^2 dmu`` along the flow (mobility-weighted where layers have rates)."""

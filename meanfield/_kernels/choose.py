@@ -8,14 +8,25 @@ from typing import Any
 
 import numpy as np
 
-from meanfield._kernels import two_layer, two_layer_blas
+from meanfield._kernels import fused, tiled, two_layer_blas
+from meanfield._kernels.methods import Ramp
+from meanfield.activations import ReLU
 from solvers._threads import for_blocks, one_blas_thread
 from solvers.protocols import Array
 
-# Inputs from which one product with BLAS beats a loop per input.
-BLAS_FROM_INPUTS = 9
+# Measured by benchmarks/thresholds.py, which can be run again on another machine.
+# Inputs up to which a datum fits in registers (one output).
+FUSED_UP_TO_INPUTS = 3
+# Inputs from which products with BLAS are faster than tiles.
+BLAS_FROM_INPUTS = 64
+# Bytes of activations that are worth keeping between prediction and pull-back: more than that, and memory is slower
+# than computing them again. Cheap activations of few inputs are never kept.
+KEPT_BYTES = 64_000_000
+KEEP_CHEAP_FROM_INPUTS = 24
 # Pairs (particle, datum) below which starting threads costs more than they save. Sizes alone decide.
 PARALLEL_FROM_PAIRS = 200_000
+# Rows of data are padded to whole vectors, two of the widest.
+VECTOR_BYTES = 128
 
 
 class TwoLayerOnData:
@@ -30,9 +41,13 @@ class TwoLayerOnData:
     fixed : float or None
         The outer weight, where it is not part of theta.
     bias : bool
+    dtype : {"float64", "float32"}
+        Precision of the arithmetic on pairs (particle, datum); arguments and results are float64.
     """
 
-    def __init__(self, activation: Any, X: Array, outputs: int, fixed: float | None, bias: bool) -> None:
+    def __init__(
+        self, activation: Any, X: Array, outputs: int, fixed: float | None, bias: bool, dtype: str = "float64"
+    ) -> None:
         self.activation = activation
         self.X = X
         self.XT = np.ascontiguousarray(X.T)
@@ -40,50 +55,179 @@ class TwoLayerOnData:
         self.outer = 0 if fixed is not None else outputs
         self.fixed = 0.0 if fixed is None else float(fixed)
         self.bias = bias
-        self.blas = X.shape[1] >= BLAS_FROM_INPUTS
+        self.kind = np.dtype(dtype)
+        self._prepare()
 
-    @property
-    def _strategy(self) -> Any:
-        # A property, not an attribute: modules cannot be pickled, operators can.
-        return two_layer_blas if self.blas else two_layer
+    def _prepare(self) -> None:
+        n, d = self.X.shape
+        number = self.kind.type
+        self._plugin = in_precision(plain(self.activation), self.kind)
+        degree = getattr(self.activation, "degree", None)
+        self._degree = None if degree is None or self.outputs > 1 else number(degree)
+        if d <= FUSED_UP_TO_INPUTS and self.outputs == 1:
+            self._strategy: Any = fused
+            group, width = d, d
+        elif d < BLAS_FROM_INPUTS:
+            self._strategy = tiled
+            group = group_of(d)
+            width = -(-d // group) * group
+        else:
+            self._strategy = two_layer_blas
+            group, width = 1, d
+        self._like = (number(0),) * group
+        self._few = None if self.outputs == 1 else (number(0),) * group_of(self.outputs)
+        self._rows = self.outputs
+        if self._few is not None and self._strategy is tiled:
+            self._rows = -(-self.outputs // len(self._few)) * len(self._few)
+        self._columns = padded(n, self.kind)
+        self._inputs = aligned(width, self._columns, self.kind)
+        self._inputs[:d, :n] = self.X.T
+        # Made at first use and handed from call to call; a call that finds it taken makes its own.
+        self._store: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if not name.startswith("_")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._prepare()
 
     def _for_blocks(self, work: Callable[[int, int], object], m: int) -> None:
         """Call ``work(first, last)`` on ranges of blocks of particles, with BLAS held to one thread where it serves."""
         block = self._strategy.BLOCK
         parallel = m > block and m * self.X.shape[0] >= PARALLEL_FROM_PAIRS
-        with one_blas_thread() if self.blas else nullcontext():
+        with one_blas_thread() if self._strategy is two_layer_blas else nullcontext():
             for_blocks(work, -(-m // block), parallel)
+
+    def _settings(self) -> tuple[Any, ...]:
+        return self._like, self.outer, self.bias, self.kind.type(self.fixed)
+
+    def _integrate(self, points: Array, coefficients: Array, kept: Any) -> Array:
+        strategy, m, n = self._strategy, points.shape[0], self.X.shape[0]
+        partial = np.empty((-(-m // strategy.BLOCK), self.outputs, self._columns), self.kind)
+        masses = np.ascontiguousarray(coefficients, self.kind)
+        like, *settings = self._settings()
+
+        def work(first: int, last: int) -> None:
+            strategy.integrate(
+                self._plugin, points, masses, self._inputs, like, *settings, kept, partial, first, last
+            )
+
+        self._for_blocks(work, m)
+        total = partial[0, :, :n] if partial.shape[0] == 1 else partial.sum(axis=0, dtype=np.float64)[:, :n]
+        result = total[0] if self.outputs == 1 else total.T
+        return np.ascontiguousarray(result, np.float64)
+
+    def _pullback(self, points: Array, q: Array, kept: Any) -> tuple[Array, Array]:
+        strategy, (m, p), n = self._strategy, points.shape, self.X.shape[0]
+        values, gradient = np.empty(m, self.kind), np.empty((m, p), self.kind)
+        front = np.zeros((self._rows, self._columns), self.kind)
+        front[: self.outputs, :n] = q.reshape(1, -1) if self.outputs == 1 else q.T
+        like, *settings = self._settings()
+        groups = (like,) if strategy is fused else (like, self._few)
+
+        def work(first: int, last: int) -> None:
+            strategy.pullback(
+                self._plugin,
+                points,
+                self._inputs,
+                front,
+                *groups,
+                *settings,
+                self._degree,
+                kept,
+                values,
+                gradient,
+                first,
+                last,
+            )
+
+        self._for_blocks(work, m)
+        if self.kind != np.float64:
+            return values.astype(np.float64), gradient.astype(np.float64)
+        return values, gradient
 
     def integrate(self, positions: Array, coefficients: Array) -> Array:
         """``sum_j c_j Phi(theta_j; x_i)``: (n,), or (n, k) with k outputs."""
-        strategy = self._strategy
-        m, n = positions.shape[0], self.X.shape[0]
-        partial = np.empty((-(-m // strategy.BLOCK), self.outputs, n))
-        points, masses = np.ascontiguousarray(positions), np.ascontiguousarray(coefficients)
-        settings = (self.outer, self.bias, self.fixed)
-
-        def work(first: int, last: int) -> None:
-            strategy.integrate(self.activation, points, masses, self.XT, *settings, partial, first, last)
-
-        self._for_blocks(work, m)
-        total = partial[0] if partial.shape[0] == 1 else partial.sum(axis=0)
-        return total[0] if self.outputs == 1 else np.ascontiguousarray(total.T)
+        return self._integrate(np.ascontiguousarray(positions, self.kind), coefficients, None)
 
     def pullback(self, positions: Array, q: Array) -> tuple[Array, Array]:
         """``<q, Phi(theta_j)>`` (m,) and its gradient in theta_j (m, p), for q (n,) or (n, k)."""
-        strategy = self._strategy
-        m, p = positions.shape
-        values, gradient = np.empty(m), np.empty((m, p))
-        front = np.ascontiguousarray(q.reshape(1, -1) if self.outputs == 1 else q.T)
-        data = (self.X, self.XT) if self.blas else (self.XT,)
-        points = np.ascontiguousarray(positions)
-        settings = (self.outer, self.bias, self.fixed)
+        return self._pullback(np.ascontiguousarray(positions, self.kind), q, None)
 
-        def work(first: int, last: int) -> None:
-            strategy.pullback(self.activation, points, *data, front, *settings, values, gradient, first, last)
+    def evaluate(
+        self, positions: Array, coefficients: Array, respond: Callable[[Array], Array]
+    ) -> tuple[Array, Array]:
+        """Predictions as `integrate` has them, and the gradient of `pullback` for q = respond(predictions), (m, p).
 
-        self._for_blocks(work, m)
-        return values, gradient
+        Cheaper than one after the other where activations are dear: they are kept in between.
+        """
+        points = np.ascontiguousarray(positions, self.kind)
+        kept, self._store = self._room(points.shape[0]), None
+        raw = self._integrate(points, coefficients, kept)
+        _, gradient = self._pullback(points, respond(raw), kept)
+        self._store = kept
+        return raw, gradient
+
+    def _room(self, m: int) -> Any:
+        """Where activations of m particles may be kept, or None where computing them again is cheaper."""
+        size = -(-m // 4) * 4
+        if size * self._columns * self.kind.itemsize > KEPT_BYTES:
+            return None
+        d = self.X.shape[1]
+        if self._strategy is fused and not hasattr(type(self._plugin), "slope_from_value"):
+            return None
+        if d < KEEP_CHEAP_FROM_INPUTS and cheap(self._plugin):
+            return None
+        store = self._store
+        if store is None or store.shape[0] != size:
+            store = aligned(size, self._columns, self.kind)
+        return store
+
+
+def plain(activation: Any) -> Any:
+    """The activation in the form that kernels run fastest."""
+    return Ramp() if type(activation) is ReLU and activation.slope_at_zero == 0.0 else activation
+
+
+def in_precision(activation: Any, kind: Any) -> Any:
+    """The activation with its numbers in the precision of the kernels (a float64 among them would raise it)."""
+    if kind == np.float64:
+        return activation
+    return type(activation)(
+        *(
+            kind.type(v)
+            if isinstance(v, float)
+            else v.astype(kind)
+            if getattr(v, "dtype", None) == np.float64
+            else v
+            for v in activation
+        )
+    )
+
+
+def cheap(activation: Any) -> bool:
+    """Whether computing sigma again takes a few operations: homogeneous ones have no exponential."""
+    return getattr(activation, "degree", None) is not None or isinstance(activation, Ramp)
+
+
+def group_of(rows: int) -> int:
+    """Inputs (or outputs) taken at a time: five or four, whichever leaves fewer zeros."""
+    return min((5, 4), key=lambda size: (-(-rows // size) * size, -size))
+
+
+def padded(n: int, kind: Any) -> int:
+    """Columns of rows for n data: whole vectors, and not a multiple of 4096 bytes, which caches would confuse."""
+    step = VECTOR_BYTES // kind.itemsize
+    columns = -(-n // step) * step
+    return columns + step if columns * kind.itemsize % 4096 == 0 else columns
+
+
+def aligned(rows: int, columns: int, kind: Any) -> Array:
+    """Zeros (rows, columns) that start on a cache line."""
+    room = np.zeros(rows * columns + 64 // kind.itemsize, kind)
+    start = (-room.ctypes.data % 64) // kind.itemsize
+    return room[start : start + rows * columns].reshape(rows, columns)
 
 
 def warmup(progress: Any = None) -> int:
@@ -99,10 +243,10 @@ def warmup(progress: Any = None) -> int:
     plugins: list[Any] = [activations.ReLU(), activations.Tanh(), activations.Sigmoid()]
     calls = 0
     for plugin in plugins:
-        for d in (2, BLAS_FROM_INPUTS):
+        for d, name in ((2, "registers"), (10, "tiles"), (BLAS_FROM_INPUTS, "BLAS")):
             if progress is not None:
-                progress(f"{type(plugin).__name__}, {'loops' if d == 2 else 'BLAS'}")
+                progress(f"{type(plugin).__name__}, {name}")
             data = TwoLayerOnData(plugin, np.ones((8, d)), 1, None, True)
-            data.pullback(np.ones((4, d + 2)), data.integrate(np.ones((4, d + 2)), np.ones(4)))
+            data.evaluate(np.ones((4, d + 2)), np.ones(4), lambda raw: raw)
             calls += 1
     return calls

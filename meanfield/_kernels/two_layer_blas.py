@@ -2,81 +2,118 @@
 
 Numba's ``np.dot`` calls the BLAS of SciPy; on several of our threads it must run on one of its own (50 times slower
 otherwise, and its sums would depend on the number of threads): call these under `solvers._threads.one_blas_thread`.
+
+Arguments are those of tiled.py, so that `choose` calls one like the other.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from solvers._jit import kernel
+from meanfield._kernels import methods  # noqa: F401  (teaches compiled code the methods that are called here)
+from solvers._jit import inlined, kernel
 
 BLOCK = 128
 
 
+@inlined()
+def preactivations(positions, XT, outer, bias, low, high, z):
+    """z[j - low, i] = w_j . x_i + b_j."""
+    d = XT.shape[0]
+    np.dot(np.ascontiguousarray(positions[low:high, outer : outer + d]), XT, z)
+    if bias:
+        for j in range(high - low):
+            shift = positions[low + j, outer + d]
+            row = z[j]
+            for i in range(row.size):
+                row[i] += shift
+
+
 @kernel()
-def integrate(activation, positions, coefficients, XT, outer, bias, fixed, partial, first, last):
+def integrate(activation, positions, coefficients, XT, like, outer, bias, fixed, kept, partial, first, last):
     """partial[block, o, i] = sum over the block of c_j a_jo sigma(w_j . x_i + b_j), for blocks first .. last - 1."""
     outputs, n = partial.shape[1:]
     m = positions.shape[0]
-    d = XT.shape[0]
-    for block in range(first, last):
-        low = block * BLOCK
+    scratch = np.empty((min(BLOCK, m), n), XT.dtype)
+    for number in range(first, last):
+        low = number * BLOCK
         high = min(m, low + BLOCK)
-        weights = np.ascontiguousarray(positions[low:high, outer : outer + d])
-        z = np.dot(weights, XT)
-        front = np.empty((outputs, high - low))
+        s = scratch[: high - low]
+        z = s if kept is None else kept[low:high]
+        preactivations(positions, XT, outer, bias, low, high, z)
+        front = np.empty((outputs, high - low), XT.dtype)
         for j in range(high - low):
-            theta = positions[low + j]
-            shift = theta[outer + d] if bias else 0.0
+            z_j, s_j = z[j], s[j]
             for i in range(n):
-                z[j, i] = activation.value(z[j, i] + shift)
+                value = activation.value(z_j[i])
+                if kept is not None:
+                    z_j[i] = activation.kept(z_j[i], value)
+                s_j[i] = value
             for o in range(outputs):
-                front[o, j] = coefficients[low + j] * (theta[o] if outer > 0 else fixed)
-        partial[block] = np.dot(front, z)
+                front[o, j] = coefficients[low + j] * (positions[low + j, o] if outer > 0 else fixed)
+        np.dot(front, s, partial[number])
 
 
 @kernel()
-def pullback(activation, positions, X, XT, q, outer, bias, fixed, values, gradient, first, last):
-    """values[j] = <q, Phi(theta_j)>, gradient[j] its gradient in theta_j; q is (outputs, n); blocks as above."""
+def pullback(
+    activation, positions, XT, q, like, few, outer, bias, fixed, degree, kept, values, gradient, first, last
+):
+    """values[j] = <q, Phi(theta_j)>, gradient[j] its gradient in theta_j; q is (k, n); blocks as above."""
     outputs, n = q.shape
     d = XT.shape[0]
     m = positions.shape[0]
-    for block in range(first, last):
-        low = block * BLOCK
+    scratch = np.empty((min(BLOCK, m), n), XT.dtype)
+    back = np.empty((min(BLOCK, m), n), XT.dtype)
+    for number in range(first, last):
+        low = number * BLOCK
         high = min(m, low + BLOCK)
-        weights = np.ascontiguousarray(positions[low:high, outer : outer + d])
-        z = np.dot(weights, XT)
-        c = np.empty((high - low, n))
-        s = np.empty(n)
-        slope = np.empty(n)
+        s, e = scratch[: high - low], back[: high - low]
+        z = s if kept is None else kept[low:high]
+        if kept is None:
+            preactivations(positions, XT, outer, bias, low, high, z)
+        if few is not None:
+            np.dot(np.ascontiguousarray(positions[low:high, :outputs]), q, e)
         for j in range(high - low):
-            theta = positions[low + j]
-            shift = theta[outer + d] if bias else 0.0
-            # Value and slope in one loop: what they share (a tanh, an exponential) is computed once.
+            z_j, s_j, e_j, r = z[j], s[j], e[j], q[0]
+            shift = like[0]
             for i in range(n):
-                s[i] = activation.value(z[j, i] + shift)
-                slope[i] = activation.slope_at(z[j, i] + shift, s[i])
-            total = 0.0
-            for o in range(outputs):
-                a = theta[o] if outer > 0 else fixed
-                inner = 0.0
-                for i in range(n):
-                    inner += q[o, i] * s[i]
-                if outer > 0:
-                    gradient[low + j, o] = inner
-                total += a * inner
-                if o == 0:
-                    for i in range(n):
-                        c[j, i] = a * q[o, i]
+                u = r[i] if few is None else e_j[i]
+                if degree is not None:
+                    c = activation.pulled(z_j[i], u)
+                elif kept is None:
+                    value = activation.value(z_j[i])
+                    c = u * activation.slope_at(z_j[i], value)
+                    s_j[i] = value
                 else:
-                    for i in range(n):
-                        c[j, i] += a * q[o, i]
-            values[low + j] = total
-            for i in range(n):
-                c[j, i] *= slope[i]
+                    c = u * activation.slope_kept(z_j[i])
+                    s_j[i] = activation.value_kept(z_j[i])
+                e_j[i] = c
+                shift += c
             if bias:
-                slope_sum = 0.0
-                for i in range(n):
-                    slope_sum += c[j, i]
-                gradient[low + j, outer + d] = slope_sum
-        gradient[low:high, outer : outer + d] = np.dot(c, X)
+                gradient[low + j, outer + d] = shift
+        inner = np.dot(e, XT.T)
+        fronts = np.empty((high - low, outputs), XT.dtype)
+        if degree is None:
+            np.dot(s, q.T, fronts)
+        for j in range(high - low):
+            theta, row = positions[low + j], gradient[low + j]
+            # with one output the outer weight is a factor of the whole, with several it is in u
+            a = theta[0] if outer > 0 else fixed
+            if degree is not None:
+                product = like[0]
+                for k in range(d):
+                    product += theta[outer + k] * inner[j, k]
+                if bias:
+                    product += theta[outer + d] * row[outer + d]
+                fronts[j, 0] = product / degree
+            if few is not None:
+                a = like[0] + 1
+            total = like[0]
+            for o in range(outer):
+                row[o] = fronts[j, o]
+                total += theta[o] * fronts[j, o]
+            values[low + j] = total if outer > 0 else a * fronts[j, 0]
+            for k in range(d):
+                row[outer + k] = a * inner[j, k]
+            if bias:
+                row[outer + d] *= a

@@ -48,7 +48,8 @@ def test_an_euler_step_is_gradient_descent_on_the_particle_loss() -> None:
     positions = START.positions
     for _ in range(3):
         positions = positions + 0.1 * OBJECTIVE.velocity(START.with_positions(positions))
-    assert np.array_equal(run.final.positions, positions)
+    # small runs are whole in compiled code, whose sums run in another order than those of `velocity`
+    assert np.allclose(run.final.positions, positions, rtol=1e-14, atol=1e-15)
 
 
 def test_full_batch_sgd_is_euler() -> None:
