@@ -20,6 +20,7 @@ from solvers.explicit import (
     Heun,
     RungeKutta,
 )
+from solvers.exponential import EXPRB32
 from solvers.function_flow import FunctionFlow, pairwise
 from solvers.losses import (
     CrossEntropy,
@@ -51,6 +52,7 @@ from solvers.transport import sliced_wasserstein, wasserstein, wasserstein_1d
 __project__ = "meanfield-nets"
 
 __all__ = [
+    "EXPRB32",
     "RK4",
     "RODAS3",
     "RODAS4",

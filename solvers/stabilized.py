@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from solvers._adaptive import AdaptiveStepper, Control
 from solvers._method import AdaptiveMethod
 from solvers._stepper import StepFailure, Stepper, finite
+from solvers._threads import one_blas_thread
 from solvers.protocols import Array
 from solvers.spectrum import Differences, require_products, spectral_radius
 
@@ -96,7 +98,8 @@ class ChebyshevStepper(AdaptiveStepper):
 
     def _estimate_radius(self, t: float, z: Array) -> None:
         linear = self.flow.linearize(t, z) if self._analytic else Differences(self.flow, t, z, self._v)
-        found = spectral_radius(linear.product, self._v)
+        with one_blas_thread():
+            found = spectral_radius(linear.product, self._v)
         if self._analytic:
             self.products += found.products
         else:
@@ -147,9 +150,9 @@ class ChebyshevStepper(AdaptiveStepper):
         size_before, error_before = self._last
         error = max(error, 1e-10)
         self._last = (size, error)
-        factor = SAFETY * error ** (-1 / 3)
+        factor = SAFETY * math.pow(error, -1 / 3)
         if size_before > 0.0:
-            factor *= min(1.0, (size / size_before) * (error_before / error) ** (1 / 3))
+            factor *= min(1.0, (size / size_before) * math.pow(error_before / error, 1 / 3))
         return factor
 
     def _keep(self) -> None:

@@ -19,11 +19,27 @@ class Matrix:
         return out
 
 
+class PlainFlow:
+    """``z' = -z`` and nothing more."""
+
+    kind = "ode"
+
+    def pack(self, state):
+        return np.array(state, dtype=np.float64)
+
+    def unpack(self, z, like):
+        return z.copy()
+
+    def velocity(self, t, z, out):
+        return np.negative(z, out=out)
+
+
 class LinearFlow:
     """``z' = A z``, exactly solved by the eigenvectors of A; `weight` g makes diag(g) A symmetric."""
 
     kind = "ode"
     smooth = True
+    time_dependent = False
 
     def __init__(self, matrix, weight=None):
         self.matrix, self.weight = matrix, weight
@@ -53,6 +69,7 @@ class NetworkFlow:
     """``f = scale/m sum_j a_j s(w_j . x)`` on the mean squared loss; theta_j = (a_j, w_j) moves by -grad F'."""
 
     kind = "ode"
+    time_dependent = False
 
     def __init__(self, activation, n=40, m=30, d=3, scale=1.0, rates=(1.0, 1.0), seed=0):
         rng = np.random.default_rng(seed)
@@ -150,7 +167,7 @@ def stiff():
     import types
 
     return types.SimpleNamespace(
-        Linear=LinearFlow, Network=NetworkFlow, dense=dense, heat=heat, diffusion=diffusion
+        Plain=PlainFlow, Linear=LinearFlow, Network=NetworkFlow, dense=dense, heat=heat, diffusion=diffusion
     )
 
 
