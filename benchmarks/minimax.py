@@ -1,8 +1,8 @@
-"""Where the polynomials of solvers/_vecmath.py come from: minimax fits by Remez exchange in 240-bit arithmetic.
+"""Where the polynomials of solvers/_vecmath.py and solvers/_philox.py come from: Remez exchange in 240 bits.
 
     python benchmarks/minimax.py
 
-prints for each function the largest (weighted) error and the coefficients, for float64 and float32.
+prints for each the largest (weighted) error and the coefficients, for float64 and, where there is one, float32.
 """
 
 from __future__ import annotations
@@ -76,6 +76,10 @@ def erf_weight(x: Any) -> Any:
     return x * mpmath.erfc(x) / mpmath.erf(x) if x else mpmath.sqrt(mpmath.pi) / 2
 
 
+def log_slope(g: Any) -> Any:
+    return -2 * mpmath.log1p(g) / g if abs(g) > mpf(10) ** -20 else mpf(-2)
+
+
 def sine(q: Any) -> Any:
     """sin(2 pi v) / v as a function of q = v^2."""
     v = mpmath.sqrt(q)
@@ -89,13 +93,15 @@ def cosine(q: Any) -> Any:
 def main() -> None:
     half = mpmath.log(2) / 2 * mpf("1.0001")
     seam = 4 * ((mpmath.sqrt(2) - 1) / (mpmath.sqrt(2) + 1)) ** 2 * mpf("1.0001")
+    low, high = (mpf("1.0001") * (mpmath.sqrt(x) - 1) for x in (mpf(1) / 2, mpf(2)))
     for name, f, weight, bottom, tops, degrees in (
         ("_exp_tail", exp_tail, lambda r: mpf(1), -half, (half, half), (9, 4)),
         ("_log_tail_unit", log_tail, lambda q: q, mpf(0), (mpf(4) / 9, mpf(4) / 9), (9, 3)),
         ("_log_tail", log_tail, lambda q: q, mpf(0), (seam, seam), (6, 2)),
         ("_erf_rest", erf_rate, erf_weight, mpf(0), (mpf("5.95"), mpf(4)), (23, 8)),
-        ("_sine", sine, lambda q: mpmath.sqrt(q + mpf(10) ** -6), mpf(0), (mpf(1) / 16,), (7,)),
-        ("_cosine", cosine, lambda q: mpf(1), mpf(0), (mpf(1) / 16,), (8,)),
+        ("LOG", log_slope, lambda g: mpf(1), low, (high,), (15,)),
+        ("SINE", sine, lambda q: mpf(1), mpf(0), (mpf(1) / 16,), (6,)),
+        ("COSINE", cosine, lambda q: mpf(1), mpf(0), (mpf(1) / 16,), (7,)),
     ):
         for kind, top, degree in zip((np.float64, np.float32), tops, degrees, strict=False):
             c, error = remez(f, weight, top, bottom, degree)

@@ -18,13 +18,21 @@ Values = Sequence[float]
 SPLIT = 8
 
 
+def splat(kind: Any, value: float) -> Any:
+    """A constant of an LLVM type; of every lane, where the type is a vector."""
+    return ir.Constant(kind, [value] * kind.count if isinstance(kind, ir.VectorType) else value)
+
+
 class _Format:
     """Layout of a binary floating-point type: its integer of the same size, mantissa bits and exponent bias."""
 
     def __init__(self, value: Any) -> None:
-        single = isinstance(value.type, ir.FloatType)
+        single = _suffix(value.type).endswith("f32")
+        word = ir.IntType(32 if single else 64)
         self.float = value.type
-        self.integer = ir.IntType(32 if single else 64)
+        self.integer = (
+            ir.VectorType(word, value.type.count) if isinstance(value.type, ir.VectorType) else word
+        )
         self.mantissa = 23 if single else 52
         self.bias = 127 if single else 1023
 
@@ -35,16 +43,23 @@ class _Format:
         return builder.bitcast(n, self.float)
 
     def word(self, n: int) -> Any:
-        return ir.Constant(self.integer, n)
+        return splat(self.integer, n)
 
 
-def _call(builder: Any, name: str, *args: Any) -> Any:
+def _suffix(kind: Any) -> str:
+    """An LLVM type in the name of an LLVM intrinsic."""
+    if isinstance(kind, ir.VectorType):
+        return f"v{kind.count}{_suffix(kind.element)}"
+    return "f32" if isinstance(kind, ir.FloatType) else "f64"
+
+
+def call(builder: Any, name: str, *args: Any) -> Any:
+    """Call an LLVM intrinsic whose arguments and result have one type, number or vector."""
     kind = args[0].type
-    suffix = "f32" if isinstance(kind, ir.FloatType) else "f64"
-    function = builder.module.globals.get(f"llvm.{name}.{suffix}")
+    full = f"llvm.{name}.{_suffix(kind)}"
+    function = builder.module.globals.get(full)
     if function is None:
-        signature = ir.FunctionType(kind, [kind] * len(args))
-        function = ir.Function(builder.module, signature, f"llvm.{name}.{suffix}")
+        function = ir.Function(builder.module, ir.FunctionType(kind, [kind] * len(args)), full)
     return builder.call(function, args)
 
 
@@ -87,22 +102,22 @@ def polynomial(double: Values, single: Values) -> Any:
         chosen = single if x == types.float32 else double
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return _polynomial(builder, chosen, args[0])
+            return evaluate_polynomial(builder, chosen, args[0])
 
         return x(x), codegen
 
     return evaluate
 
 
-def _polynomial(builder: Any, c: Values, x: Any) -> Any:
+def evaluate_polynomial(builder: Any, c: Values, x: Any) -> Any:
+    """The instructions of `polynomial`, for a number or a vector."""
     if len(c) >= SPLIT:
         square = builder.fmul(x, x)
-        return _call(
-            builder, "fma", _polynomial(builder, c[1::2], square), x, _polynomial(builder, c[::2], square)
-        )
-    total = ir.Constant(x.type, c[-1])
+        even, odd = (evaluate_polynomial(builder, c[parity::2], square) for parity in (0, 1))
+        return call(builder, "fma", odd, x, even)
+    total = splat(x.type, c[-1])
     for coefficient in reversed(c[:-1]):
-        total = _call(builder, "fma", total, x, ir.Constant(x.type, coefficient))
+        total = call(builder, "fma", total, x, splat(x.type, coefficient))
     return total
 
 
@@ -122,7 +137,7 @@ def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """``a * b + c``, rounded once."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _call(builder, "fma", *args)
+        return call(builder, "fma", *args)
 
     return a(a, a, a), codegen
 
@@ -132,7 +147,7 @@ def magnitude(typingctx: Any, x: Any) -> Any:
     """``|x|``, also of -0.0."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _call(builder, "fabs", *args)
+        return call(builder, "fabs", *args)
 
     return x(x), codegen
 
@@ -142,7 +157,7 @@ def signed(typingctx: Any, size: Any, like: Any) -> Any:
     """`size` with the sign of `like`."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _call(builder, "copysign", *args)
+        return call(builder, "copysign", *args)
 
     return size(size, size), codegen
 
@@ -189,18 +204,23 @@ def _offset(f: _Format) -> int:
     return (f.bias << f.mantissa) - root
 
 
+def binary_parts(builder: Any, x: Any) -> tuple[Any, Any]:
+    """(k, m) with x = 2^k m and m in [sqrt(1/2), sqrt 2), for positive normal x, number or vector."""
+    f = _Format(x)
+    moved = builder.add(f.bits(builder, x), f.word(_offset(f)))
+    # The integer lands in the low bits of 2^mantissa: quicker than a conversion, which AVX2 has not got.
+    whole = builder.or_(builder.lshr(moved, f.word(f.mantissa)), f.word((f.bias + f.mantissa) << f.mantissa))
+    k = builder.fsub(f.number(builder, whole), splat(f.float, float(2**f.mantissa + f.bias)))
+    kept = builder.and_(moved, f.word((1 << f.mantissa) - 1))
+    return k, f.number(builder, builder.add(kept, f.word((f.bias << f.mantissa) - _offset(f))))
+
+
 @intrinsic
 def exponent(typingctx: Any, x: Any) -> Any:
     """``k`` as a float, for normal x = 2^k * m with m in [sqrt(1/2), sqrt 2)."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        f = _Format(args[0])
-        moved = builder.add(f.bits(builder, args[0]), f.word(_offset(f)))
-        # The integer lands in the low bits of 2^mantissa: quicker than a conversion, which AVX2 has not got.
-        whole = builder.or_(
-            builder.lshr(moved, f.word(f.mantissa)), f.word((f.bias + f.mantissa) << f.mantissa)
-        )
-        return builder.fsub(f.number(builder, whole), ir.Constant(f.float, float(2**f.mantissa + f.bias)))
+        return binary_parts(builder, args[0])[0]
 
     return x(x), codegen
 
@@ -210,9 +230,6 @@ def significand(typingctx: Any, x: Any) -> Any:
     """``m`` of the same decomposition."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        f = _Format(args[0])
-        moved = builder.add(f.bits(builder, args[0]), f.word(_offset(f)))
-        kept = builder.and_(moved, f.word((1 << f.mantissa) - 1))
-        return f.number(builder, builder.add(kept, f.word((f.bias << f.mantissa) - _offset(f))))
+        return binary_parts(builder, args[0])[1]
 
     return x(x), codegen
