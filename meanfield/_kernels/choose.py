@@ -10,6 +10,7 @@ import numpy as np
 
 from meanfield._kernels import fused, tiled, two_layer_blas
 from meanfield._kernels.methods import Ramp
+from meanfield._kernels.relu_line import ReLUOnLine, slopes
 from meanfield.activations import ReLU
 from solvers._threads import for_blocks, one_blas_thread
 from solvers.protocols import Array
@@ -23,6 +24,8 @@ BLAS_FROM_INPUTS = 64
 # than computing them again. Cheap activations of few inputs are never kept.
 KEPT_BYTES = 64_000_000
 KEEP_CHEAP_FROM_INPUTS = 24
+# One input and two slopes: n m / (n + m) from which sorting the data pays, even for a minibatch that is used once.
+LINE_FROM = 100.0
 # Pairs (particle, datum) below which starting threads costs more than they save. Sizes alone decide.
 PARALLEL_FROM_PAIRS = 200_000
 # Rows of data are padded to whole vectors, two of the widest.
@@ -84,6 +87,8 @@ class TwoLayerOnData:
         self._inputs[:d, :n] = self.X.T
         # Made at first use and handed from call to call; a call that finds it taken makes its own.
         self._store: Any = None
+        # The method in O(n + m), made at first use; False where there is none.
+        self._line: Any = None if d == 1 and self.kind == np.float64 else False
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if not name.startswith("_")}
@@ -91,6 +96,17 @@ class TwoLayerOnData:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._prepare()
+
+    def _on_line(self, m: int) -> ReLUOnLine | None:
+        """The method in O(n + m), where it serves. Sizes alone decide."""
+        n = self.X.shape[0]
+        if self._line is False or n * m < LINE_FROM * (n + m):
+            return None
+        if self._line is None:
+            fixed = None if self.outer else self.fixed
+            here = slopes(self.activation) is not None
+            self._line = here and ReLUOnLine(self.activation, self.X, self.outputs, fixed, self.bias)
+        return self._line or None
 
     def _for_blocks(self, work: Callable[[int, int], object], m: int) -> None:
         """Call ``work(first, last)`` on ranges of blocks of particles, with BLAS held to one thread where it serves."""
@@ -149,10 +165,14 @@ class TwoLayerOnData:
 
     def integrate(self, positions: Array, coefficients: Array) -> Array:
         """``sum_j c_j Phi(theta_j; x_i)``: (n,), or (n, k) with k outputs."""
+        if line := self._on_line(positions.shape[0]):
+            return line.integrate(positions, coefficients)
         return self._integrate(np.ascontiguousarray(positions, self.kind), coefficients, None)
 
     def pullback(self, positions: Array, q: Array) -> tuple[Array, Array]:
         """``<q, Phi(theta_j)>`` (m,) and its gradient in theta_j (m, p), for q (n,) or (n, k)."""
+        if line := self._on_line(positions.shape[0]):
+            return line.pullback(positions, q)
         return self._pullback(np.ascontiguousarray(positions, self.kind), q, None)
 
     def evaluate(
@@ -162,6 +182,8 @@ class TwoLayerOnData:
 
         Cheaper than one after the other where activations are dear: they are kept in between.
         """
+        if line := self._on_line(positions.shape[0]):
+            return line.evaluate(positions, coefficients, respond)
         points = np.ascontiguousarray(positions, self.kind)
         kept, self._store = self._room(points.shape[0]), None
         raw = self._integrate(points, coefficients, kept)
@@ -240,8 +262,12 @@ def warmup(progress: Any = None) -> int:
     """
     from meanfield import activations
 
+    if progress is not None:
+        progress("ReLU, on a line")
+    one_input = TwoLayerOnData(activations.ReLU(), np.linspace(-1.0, 1.0, 256)[:, None], 1, None, True)
+    one_input.evaluate(np.ones((256, 3)), np.ones(256), lambda raw: raw)
     plugins: list[Any] = [activations.ReLU(), activations.Tanh(), activations.Sigmoid()]
-    calls = 0
+    calls = 1
     for plugin in plugins:
         for d, name in ((2, "registers"), (10, "tiles"), (BLAS_FROM_INPUTS, "BLAS")):
             if progress is not None:

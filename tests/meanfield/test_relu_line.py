@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import meanfield as mf
 import solvers
-from meanfield._kernels import relu_line
+from meanfield._kernels import TwoLayerOnData, choose, relu_line
 from meanfield._kernels.relu_line import ReLUOnLine, Rule, slopes
 from solvers import _threads
 from solvers.losses import compiled_weights
@@ -394,3 +394,25 @@ def test_activations_with_two_slopes() -> None:
         assert slopes(other) is None
         with pytest.raises(ValueError, match="two slopes"):
             ReLUOnLine(other, np.ones((2, 1)), 1, None, True)
+
+
+@pytest.mark.parametrize("layers", LAYERS, ids=repr)
+def test_large_problems_of_one_input_are_solved_on_the_line(
+    monkeypatch: pytest.MonkeyPatch, layers: Any
+) -> None:
+    rng = np.random.default_rng(7)
+    X, positions, c, q = problem(rng, 300, 400, *layers)
+    operator = TwoLayerOnData(mf.ReLU(), X, *layers)
+    line = ReLUOnLine(mf.ReLU(), X, *layers)
+    found = operator.integrate(positions, c), *operator.pullback(positions, flat(q))
+    for got, want in zip(
+        found, (line.integrate(positions, c), *line.pullback(positions, flat(q))), strict=True
+    ):
+        assert np.array_equal(got, want)
+    raw, gradient = pickle.loads(pickle.dumps(operator)).evaluate(positions, c, lambda f: flat(q))
+    assert np.array_equal(raw, found[0]) and np.array_equal(gradient, found[2])
+    monkeypatch.setattr(choose, "LINE_FROM", np.inf)
+    pairs = operator.integrate(positions, c), *operator.pullback(positions, flat(q))
+    for got, want in zip(found, pairs, strict=True):
+        # sums of 400 terms of either sign
+        assert np.abs(got - want).max() <= 1e-12 * np.abs(want).max()
