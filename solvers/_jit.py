@@ -21,6 +21,7 @@ from types import FunctionType
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 from numba.core import types
 from numba.core.bytecode import FunctionIdentity
 from numba.extending import overload_method
@@ -171,18 +172,33 @@ INLINED = {"error_model": "numpy", "forceinline": True, "fastmath": {"contract",
 def _expose(name: str, arity: int) -> None:
     """Let compiled code call ``plugin.name(...)`` on any NamedTuple whose class has that method."""
 
-    def find(self: Any) -> Any:
-        return getattr(getattr(self, "instance_class", None), name, None)
+    def find(self: Any, first: Any) -> Any:
+        method = getattr(getattr(self, "instance_class", None), name, None)
+        return _in_single(method) if method is not None and first == types.float32 else method
 
     # Numba lowers a call by the signature of the template: there is one for each number of arguments.
     templates: dict[int, Callable[..., Any]] = {
-        1: lambda self, a: find(self),
-        2: lambda self, a, b: find(self),
-        3: lambda self, a, b, c: find(self),
-        4: lambda self, a, b, c, d: find(self),
+        1: lambda self, a: find(self, a),
+        2: lambda self, a, b: find(self, a),
+        3: lambda self, a, b, c: find(self, a),
+        4: lambda self, a, b, c, d: find(self, a),
     }
     for numba_type in (types.NamedTuple, types.NamedUniTuple):
         overload_method(numba_type, name, strict=False, jit_options=INLINED)(templates[arity])
+
+
+@cache
+def _in_single(method: Any) -> Any:
+    """A method with its literals in float32: for Numba ``1.0 - s * s`` with a float32 s is a float64."""
+    code = method.__code__
+    literals = tuple(np.float32(c) if type(c) is float else c for c in code.co_consts)
+    return FunctionType(
+        code.replace(co_consts=literals),
+        method.__globals__,
+        method.__name__,
+        method.__defaults__,
+        method.__closure__,
+    )
 
 
 def _slope_at(self: Any, z: Any, s: Any) -> Any:

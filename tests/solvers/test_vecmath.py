@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import mpmath
 import numba
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from llvmlite import binding
 
-from solvers import _vecmath
+from solvers import _jit, _vecmath
 from solvers._vecmath import erf, exp, expm1, log, log1p, sigmoid, softplus, tanh
 
 EXACT: dict[str, Any] = {
@@ -171,3 +171,29 @@ def test_float32_stays_float32_and_integers_are_numbers() -> None:
             o.signature.return_type for o in function.overloads.values() if o.signature.args[0] == numba.f4
         )
         assert result == numba.float32
+
+
+class Swish(NamedTuple):
+    """An activation as a user writes it, with literals."""
+
+    beta: Any = 1.5
+
+    def value(self, z: Any) -> Any:
+        return z * sigmoid(self.beta * z) + 0.25 * (1.0 - z * z)
+
+
+@numba.njit
+def value(activation: Any, z: Any) -> Any:
+    return activation.value(z)
+
+
+def test_a_plugin_with_literals_computes_in_float32() -> None:
+    """For Numba a literal is a float64, which would raise all that it meets."""
+    assert _jit.METHODS["value"] == 1
+    z = np.float32(0.37)
+    found = value(Swish(np.float32(1.5)), z)
+    (compiled,) = value.overloads.values()
+    assert compiled.signature.return_type == numba.float32
+    # The same operations one at a time, each rounded to float32; a fused one may save a rounding or two.
+    assert found == pytest.approx(Swish().value(float(z)), rel=4 * 2.0**-24)
+    assert value(Swish(), 0.37) == pytest.approx(Swish().value(0.37), rel=4 * 2.0**-53)
