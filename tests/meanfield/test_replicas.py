@@ -1,0 +1,196 @@
+"""Small problems in compiled code against the flows' own velocities and objectives, and replicas of networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import meanfield as mf
+import solvers
+from meanfield import activations
+from meanfield.flows.conic import _BoundConic
+from meanfield.flows.wasserstein import _BoundWasserstein
+
+RNG = np.random.default_rng(3)
+SQUARED = mf.SquaredLoss()
+KNOTS = activations.PiecewiseLinear([(-1.0, 0.3), (0.2, -0.4), (1.0, 1.0)])
+
+
+@contextmanager
+def no_programs() -> Iterator[None]:
+    """Every run through Python steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_BoundWasserstein, "program", None)
+        patch.setattr(_BoundConic, "program", None)
+        yield
+
+
+def compare(flow: Any, mu: Any, rtol: float = 1e-12) -> None:
+    """One Euler step and two values of the objective, compiled and through Python."""
+    assert flow.prepare(mu).program is not None
+    method = solvers.Euler(step=1e-3)
+    mine = solvers.integrate(flow, mu, 1e-3, method=method)
+    with no_programs():
+        plain = solvers.integrate(flow, mu, 1e-3, method=method)
+    assert mine.stats["steps"] == plain.stats["steps"] == 1
+    # sums of a few dozen terms of order 1 in another order
+    np.testing.assert_allclose(mine["objective"], plain["objective"], rtol=rtol)
+    step, wanted = mine.final.positions - mu.positions, plain.final.positions - mu.positions
+    size = np.abs(wanted).max()
+    np.testing.assert_allclose(step / size, wanted / size, atol=1e3 * rtol)
+    np.testing.assert_allclose(mine.final.weights, plain.final.weights, rtol=rtol)
+
+
+def problem(
+    activation: Any, d: int = 2, n: int = 13, m: int = 9, loss: Any = SQUARED, **network: Any
+) -> tuple[Any, Any]:
+    """An objective on random data and a random measure."""
+    net = mf.TwoLayer(activation, d=d, **network)
+    X = RNG.standard_normal((n, d))
+    y = RNG.standard_normal((n, net.outputs)) if net.outputs > 1 else RNG.standard_normal(n)
+    y = np.sign(y) if loss.kind in ("logistic", "exponential", "soft_min_margin") else y
+    mu = mf.ParticleMeasure(RNG.standard_normal((m, net.dim)))
+    return mf.Objective(net, X, y, loss=loss, regularizer=mf.Ridge(0.1)), mu
+
+
+# Of each kind one, for each costs a compilation: the parity of all activations is tested with their kernels.
+EACH = [activations.ReLU(), activations.LeakyReLU(), activations.Tanh(), activations.Softplus(2.0), KNOTS]
+
+
+@pytest.mark.parametrize("activation", EACH, ids=lambda a: type(a).__name__)
+def test_each_activation(activation: Any) -> None:
+    activation = activations.resolve(activation)
+    compare(*map_flow(problem(activation)))
+
+
+def map_flow(pair: tuple[Any, Any]) -> tuple[Any, Any]:
+    objective, mu = pair
+    return mf.WassersteinFlow(objective), mu
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("bias", [False, True])
+def test_each_number_of_inputs(d: int, bias: bool) -> None:
+    for n, m in [(1, 1), (2, 3), (16, 4), (33, 65)]:
+        compare(*map_flow(problem("tanh", d, n, m, bias=bias)))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"outputs": 3},
+        {"a": 0.7},
+        {"a": -0.7, "bias": False},
+        {"scale": 5.0, "centre": mf.ParticleMeasure(RNG.standard_normal((3, 4)))},
+        {"scale": 2.0, "centre": lambda X: X[:, 0], "outputs": 1},
+        {"train": ("w",)},
+        {"train": ("a", "b"), "rates": {"a": 0.2}},
+        {"outputs": 2, "scale": 3.0},
+    ],
+    ids=lambda d: "-".join(d),
+)
+def test_each_option_of_the_network(network: dict[str, Any]) -> None:
+    objective, mu = problem("relu", **network)
+    compare(mf.WassersteinFlow(objective), mu)
+    compare(mf.WassersteinFlow(objective, time_unit="alpha"), mu)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [mf.SquaredLoss("sum"), mf.HuberLoss(0.3), mf.LogisticLoss("sum"), mf.SoftMinMargin()],
+    ids=lambda x: x.kind,
+)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_each_loss(loss: Any, weighted: bool) -> None:
+    objective, mu = problem("tanh", loss=loss)
+    weights = RNG.random(objective.X.shape[0]) if weighted else None
+    objective = mf.Objective(objective.network, objective.X, objective.y, loss, mf.Ridge(0.1), weights)
+    compare(mf.WassersteinFlow(objective), mu)
+
+
+@pytest.mark.parametrize(
+    "regularizer", [None, mf.Ridge(0.3), mf.PathNorm(0.3), mf.TotalVariation(0.2)], ids=repr
+)
+@pytest.mark.parametrize("signed", [False, True])
+def test_each_regularizer_and_weights_and_signs(regularizer: Any, signed: bool) -> None:
+    objective, mu = problem("relu")
+    objective = mf.Objective(objective.network, objective.X, objective.y, regularizer=regularizer)
+    weights = RNG.random(9)
+    signs = RNG.choice([-1.0, 1.0], 9) if signed else None
+    compare(mf.WassersteinFlow(objective), mf.ParticleMeasure(mu.positions, weights, signs))
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+@pytest.mark.parametrize("retraction", ["mirror", "canonical"])
+@pytest.mark.parametrize("signed", [False, True])
+def test_conic_flows_of_spikes(dim: int, retraction: str, signed: bool) -> None:
+    spikes = mf.Spikes(dim, 3, spectrum=(1.0, 0.8, 0.5, 0.1))
+    objective = mf.Objective.deconvolution(
+        spikes, RNG.random((3, dim)) * 6, [1.0, -0.5, 2.0], mf.TotalVariation(0.3), mf.HuberLoss(2.0)
+    )
+    signs = RNG.choice([-1.0, 1.0], 11) if signed else None
+    nu = mf.ParticleMeasure(RNG.random((11, dim)) * 2 * np.pi, RNG.random(11), signs)
+    flow = mf.ConicFlow(objective, alpha=0.3, beta=0.2, retraction=retraction)
+    # the harmonics come by rotation: one rounding a frequency
+    compare(flow, nu, rtol=1e-11)
+    run = solvers.integrate(flow, [nu, nu], 2.0)[1]
+    assert (run.final.positions >= 0).all() and (run.final.positions < 2 * np.pi).all()
+
+
+class Bump(NamedTuple):
+    """A user's activation."""
+
+    width: float = 1.0
+
+    def value(self, z: float) -> float:
+        return np.exp(-z * z / self.width)
+
+    def slope(self, z: float) -> float:
+        return -2.0 * z / self.width * np.exp(-z * z / self.width)
+
+
+def test_a_users_activation_runs_compiled() -> None:
+    compare(*map_flow(problem(Bump(2.0))))
+
+
+class Quartic(NamedTuple):
+    """A user's regularizer without a compiled form."""
+
+    strength: float = 0.1
+
+    def value(self, positions: Any) -> Any:
+        return self.strength * np.sum(positions**4, axis=1)
+
+    def gradient(self, positions: Any) -> Any:
+        return 4 * self.strength * positions**3
+
+
+def test_what_has_no_compiled_form_runs_all_the_same() -> None:
+    objective, mu = problem("tanh")
+    objective = mf.Objective(objective.network, objective.X, objective.y, regularizer=Quartic())
+    flow = mf.WassersteinFlow(objective)
+    assert flow.prepare(mu).program is None
+    runs = solvers.integrate(flow, [mu, mu], 0.5)
+    assert np.array_equal(runs[0].final.positions, runs[1].final.positions)
+
+
+@pytest.mark.parametrize("method", [None, solvers.RK4(step=0.05), solvers.BogackiShampine()], ids=repr)
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_replicas_with_data_of_their_own(method: Any, activation: str) -> None:
+    flows, starts = [], []
+    for seed in range(6):
+        X, y = mf.data.relu_teacher(n=20, d=2, neurons=3, rng=seed)
+        network = mf.TwoLayer(activation, d=2)
+        flows.append(mf.WassersteinFlow(mf.Objective(network, X, y)))
+        starts.append(mf.ParticleMeasure.gaussian(network, width=20 if seed < 4 else 30, rng=seed))
+    together = solvers.integrate(flows, starts, 5.0, method=method, save=7)
+    for flow, start, run in zip(flows, starts, together, strict=True):
+        alone = solvers.integrate(flow, start, 5.0, method=method, save=7)
+        assert np.array_equal(alone.final.positions, run.final.positions)
+        assert np.array_equal(alone["objective"], run["objective"])
+        assert alone.stats["evaluations"] == run.stats["evaluations"]
+        assert run.flow is flow and run.provenance["configuration"] == alone.provenance["configuration"]
