@@ -4,7 +4,8 @@ With z = w_j . x_i + b_j and its change dz along a direction (da, dw, db), one p
 ``da sigma(z) + a sigma'(z) dz`` to a prediction. Rows of S, D and E hold sigma(z), sigma'(z) and
 ``<a_j, q_i> sigma''(z)``; kinked activations have E = 0: their pattern is held fixed.
 
-Particles come in blocks of fixed size and each block writes its own row of partial predictions, as in two_layer.py.
+Particles come in blocks of fixed size and each block writes its own row of partial predictions, which are summed in
+fixed order afterwards: results do not depend on the number of threads, bit for bit.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import numpy as np
 from numba.core import types
 from numba.extending import overload_method
 
-from meanfield._kernels.two_layer import BLOCK, preactivation
 from solvers._jit import INLINED, compiled, kernel
 
+BLOCK = 64
 # Inputs up to which dz is cheaper computed than stored; X has this many rows, zeros below.
 FEW = 3
 
@@ -49,18 +50,23 @@ def fill(activation, positions, XT, q, outer, bias, fixed, given, curved, S, D, 
     With `given`, S holds w . x on entry.
     """
     m, n = S.shape
+    d = XT.shape[0]
     outputs = q.shape[0]
     z = np.empty(n)
     for block in range(first, last):
         for j in range(block * BLOCK, min(m, (block + 1) * BLOCK)):
             theta = positions[j]
             s, slope = S[j], D[j]
+            shift = theta[outer + d] if bias else 0.0
             if given:
-                shift = theta[outer + XT.shape[0]] if bias else 0.0
                 for i in range(n):
                     z[i] = s[i] + shift
             else:
-                preactivation(theta, outer, bias, XT, z)
+                z[:] = shift
+                for k in range(d):
+                    w, x = theta[outer + k], XT[k]
+                    for i in range(n):
+                        z[i] += w * x[i]
             for i in range(n):
                 s[i] = activation.value(z[i])
                 slope[i] = activation.slope_at(z[i], s[i])
@@ -245,3 +251,31 @@ def pull(
                     shift += c[i]
                 gradient[j, outer + d] = shift
         gradient[low:high, outer : outer + d] = np.dot(store[: high - low], X)
+
+
+@compiled()
+def jacobian(S, D, a, factor, XT, outer, bias, out):
+    """out[j, :, i * outputs + o] = factor_j times the gradient of prediction o of particle j at datum i."""
+    m, n = S.shape
+    d = XT.shape[0]
+    outputs = a.shape[1]
+    slope = np.empty(n)
+    for j in range(m):
+        rows = out[j]
+        if outputs > 1:
+            rows[:outer] = 0.0
+        for o in range(outer):
+            row = rows[o]
+            for i in range(n):
+                row[i * outputs + o] = factor[j] * S[j, i]
+        for o in range(outputs):
+            for i in range(n):
+                slope[i] = factor[j] * a[j, o] * D[j, i]
+            for k in range(d):
+                row, x = rows[outer + k], XT[k]
+                for i in range(n):
+                    row[i * outputs + o] = slope[i] * x[i]
+            if bias:
+                row = rows[outer + d]
+                for i in range(n):
+                    row[i * outputs + o] = slope[i]

@@ -115,23 +115,23 @@ class FeaturesNear:
             parts = [self._features(block) for block in self.blocks]
         return np.concatenate(parts).reshape(self.positions.shape[0], -1)
 
-    def _along_axes(self, derivative: Any, size: int) -> Array:
-        """A directional derivative along every axis, (m, p, size)."""
-        m, p = self.positions.shape
-        result = np.empty((m, p, size))
+    def _along_axes(self, derivative: Any, out: Array) -> None:
+        """A directional derivative along every axis, out (m, p, .)."""
         with one_blas_thread():
-            for k in range(p):
+            for k in range(self.positions.shape[1]):
                 for block in self.blocks:
                     axis = np.zeros(self.positions[block].shape)
                     axis[:, k] = 1.0
-                    result[block, k] = derivative(block, axis).reshape(-1, size)
-        return result
+                    out[block, k] = derivative(block, axis).reshape(len(axis), -1)
 
-    def jacobian(self) -> Array:
-        """``grad Phi(theta_j; x_i)``, (m, p, n k)."""
-        return self._along_axes(self._jvp, self.q.size)
+    def jacobian(self, factor: Array, out: Array) -> None:
+        """out (m, p, n k) = factor_j ``grad Phi(theta_j; x_i)``."""
+        self._along_axes(self._jvp, out)
+        out *= factor[:, None, None]
 
     def hessian(self) -> Array:
         """``sum_i q_i Hess Phi(theta_j; x_i)``, (m, p, p)."""
-        result = self._along_axes(self._curved, self.positions.shape[1])
+        m, p = self.positions.shape
+        result = np.empty((m, p, p))
+        self._along_axes(self._curved, result)
         return np.asarray(0.5 * (result + result.transpose(0, 2, 1)))

@@ -44,7 +44,7 @@ def _near(objective: Objective, positions: Array, coefficients: Array, q: Array)
     if isinstance(operator, TwoLayerOnData):
         return TwoLayerNear(operator, positions, coefficients, q)
     if isinstance(operator, _SpikesOnGrid):
-        return SpikesNear(operator.spikes, positions, coefficients, q)
+        return SpikesNear(operator, positions, coefficients, q)
     return FeaturesNear(objective.network, objective.X, positions, coefficients, q)
 
 
@@ -182,13 +182,15 @@ class ParticleLinearization:
         q = head + p
         mobility = np.ones(p) if self.mobility is None else self.mobility
         scale = self.objective._scale
-        jacobian = self._signed(scale * self._near.jacobian())
         second = self._second if isinstance(self._second, np.ndarray) else self._second * np.eye(p)
         hessian = self._signed(self._near.hessian()) + second
-        size = jacobian.shape[2]
-        P, H, B = np.empty((m, q, size)), np.empty((m, q, size)), np.zeros((m, q, q))
-        np.multiply(jacobian, (self.rate * mobility)[:, None], out=P[:, head:])
-        np.multiply(jacobian, self.mass[:, None, None], out=H[:, head:])
+        assert self.rank is not None
+        P, H, B = np.empty((m, q, self.rank)), np.empty((m, q, self.rank)), np.zeros((m, q, q))
+        # s_j scale grad Phi_j, times what a prediction or a velocity makes of it.
+        self._near.jacobian(self._signed(np.full(m, scale)), P[:, head:])
+        np.multiply(P[:, head:], self.mass[:, None, None], out=H[:, head:])
+        if self.rate != 1.0 or (mobility != 1.0).any():
+            P[:, head:] *= (self.rate * mobility)[:, None]
         B[:, head:, head:] = self.rate * mobility[:, None] * hessian
         indices = np.arange(m * p, dtype=np.int64).reshape(m, p) + (m if head else 0)
         if self.sphere:

@@ -15,20 +15,22 @@ class SpikesNear:
 
     Parameters
     ----------
-    spikes : Spikes
+    operator : _SpikesOnGrid
+        It keeps the tables of the last particles it was asked about, usually these.
     positions : ndarray, (m, dim)
     coefficients : ndarray, (m,)
     q : ndarray, (n,)
         What second derivatives are paired with, over all codes.
     """
 
-    def __init__(self, spikes: Any, positions: Array, coefficients: Array, q: Array) -> None:
+    def __init__(self, operator: Any, positions: Array, coefficients: Array, q: Array) -> None:
+        spikes = operator.spikes
         self.coefficients = coefficients
         self.dim, self.side = spikes.dim, 2 * spikes.frequencies + 1
         # c(t; j)'' = -j^2 c(t; j): the second derivative of a table is a multiple of its columns.
         squares = -np.square(np.arange(-spikes.frequencies, spikes.frequencies + 1, dtype=np.float64))
         self.tables: list[tuple[Array, Array, Array]] = []
-        for value, slope in spikes.tables(positions, slope=True):
+        for value, slope in operator._tables(positions):
             assert slope is not None
             self.tables.append((value, slope, value * squares))
         self._second = self._blocks(q)
@@ -96,15 +98,17 @@ class SpikesNear:
             return value
         return np.asarray(np.einsum("ji,jk->jik", value, self.tables[1][0]).reshape(value.shape[0], -1))
 
-    def jacobian(self) -> Array:
-        """``grad Phi(theta_j; x_i)``, (m, dim, n)."""
+    def jacobian(self, factor: Array, out: Array) -> None:
+        """out (m, dim, n) = factor_j ``grad Phi(theta_j; x_i)``."""
         value, slope, _ = self.tables[0]
+        scale = factor[:, None]
         if self.dim == 1:
-            return slope[:, None, :]
+            np.multiply(slope, scale, out=out[:, 0])
+            return
         other, other_slope, _ = self.tables[1]
         m = value.shape[0]
-        parts = [np.einsum("ji,jk->jik", slope, other), np.einsum("ji,jk->jik", value, other_slope)]
-        return np.stack([part.reshape(m, -1) for part in parts], axis=1)
+        out[:, 0] = np.einsum("ji,jk->jik", scale * slope, other).reshape(m, -1)
+        out[:, 1] = np.einsum("ji,jk->jik", scale * value, other_slope).reshape(m, -1)
 
     def hessian(self) -> Array:
         """``sum_i q_i Hess Phi(theta_j; x_i)``, (m, dim, dim)."""

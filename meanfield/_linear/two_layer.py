@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from meanfield._kernels import two_layer_tangent as kernels
-from meanfield._kernels.two_layer import BLOCK
+from meanfield._kernels.two_layer_tangent import BLOCK
 from solvers._threads import for_blocks, one_blas_thread
 from solvers.protocols import Array
 
@@ -24,6 +24,7 @@ PIECE_PAIRS = 65_536
 # Compiled without a plug-in: typed by the compiler.
 _push: Any = kernels.push
 _pull: Any = kernels.pull
+_jacobian: Any = kernels.jacobian
 
 
 class TwoLayerNear:
@@ -254,30 +255,32 @@ class TwoLayerNear:
 
     # -- as arrays ------------------------------------------------------------------------------------------
 
+    def _parts(self) -> list[tuple[int, int]]:
+        """All particles at once where sigma is stored, or pieces."""
+        return [(0, self.positions.shape[0])] if self.stored else self._pieces()
+
     def values(self) -> Array:
         """``Phi(theta_j; x_i)``, (m, n k): outputs of a datum beside each other."""
         parts = []
-        for low, high in self._pieces():
+        for low, high in self._parts():
             value = self._known(low, high)[0]
             parts.append((value[:, :, None] * self.a[low:high, None, :]).reshape(high - low, -1))
         return np.concatenate(parts)
 
-    def jacobian(self) -> Array:
-        """``grad Phi(theta_j; x_i)``, (m, p, n k)."""
-        operator, (m, p), outputs = self.operator, self.positions.shape, self.outputs
-        n, d = operator.X.shape
-        result = np.zeros((m, p, n, outputs))
-        for low, high in self._pieces():
+    def jacobian(self, factor: Array, out: Array) -> None:
+        """out (m, p, n k) = factor_j ``grad Phi(theta_j; x_i)``."""
+        for low, high in self._parts():
             value, slope, _ = self._known(low, high)
-            part = result[low:high]
-            for o in range(self.outer):
-                part[:, o, :, o] = value
-            for o in range(outputs):
-                back = self.a[low:high, o, None] * slope
-                np.multiply(back[:, None, :], operator.XT, out=part[:, self.outer : self.outer + d, :, o])
-                if operator.bias:
-                    part[:, self.outer + d, :, o] = back
-        return result.reshape(m, p, n * outputs)
+            _jacobian(
+                value,
+                slope,
+                self.a[low:high],
+                factor[low:high],
+                self.operator.XT,
+                self.outer,
+                self.operator.bias,
+                out[low:high],
+            )
 
     def hessian(self) -> Array:
         """``sum_i q_i Hess Phi(theta_j; x_i)``, (m, p, p)."""
@@ -285,11 +288,11 @@ class TwoLayerNear:
         inputs = np.hstack([operator.X, np.ones((operator.X.shape[0], 1))]) if operator.bias else operator.X
         result = np.zeros((m, p, p))
         with one_blas_thread():
-            for low, high in self._pieces():
+            for low, high in self._parts():
                 _, slope, curvature = self._known(low, high)
                 part = result[low:high]
                 for o in range(outer):
-                    part[:, o, outer:] = (slope * self.q[o]) @ inputs
+                    part[:, o, outer:] = slope @ (self.q[o, :, None] * inputs)
                     part[:, outer:, o] = part[:, o, outer:]
                 if self.curved:
                     for k in range(p - outer):

@@ -378,7 +378,6 @@ def test_threads_do_not_change_a_bit(
     found = []
     for threads in (1, 2, 3):
         monkeypatch.setattr("solvers._threads.thread_count", lambda threads=threads: threads)
-        monkeypatch.setattr("solvers._threads._pool", None)
         found.append(bound.linearize(0.0, z).product(z[::-1].copy(), np.empty_like(z)))
     assert two_layer.PARALLEL_FROM_PAIRS <= 300 * 700
     assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
