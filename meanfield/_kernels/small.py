@@ -1,6 +1,6 @@
 """A small two-layer problem as one compiled thing: what `solvers._march` runs without leaving compiled code.
 
-Loops over particles, as in two_layer.py, but through network, loss, regularizer and velocity in one go. Where a step
+The loops are those of fused.py and tiled.py; around them stand loss, regularizer and velocity, in one go. Where a step
 takes a few microseconds, calls from Python would take most of the time.
 """
 
@@ -9,21 +9,33 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 
-from meanfield._kernels.two_layer import preactivation
+from meanfield._kernels import fused, tiled
+from meanfield._kernels.choose import FUSED_UP_TO_INPUTS, cheap, group_of, padded, plain
 from meanfield.plugins import key
-from solvers._jit import inlined
+from solvers._jit import INLINED
 from solvers.losses import compiled_weights
 from solvers.protocols import Array
 
 # Pairs (particle, datum) and inputs up to which a run stays in compiled code.
 MOST_PAIRS = 20_000
-MOST_INPUTS = 8
+MOST_INPUTS = 16
+FLOAT = np.dtype(np.float64)
 
 
 class Layout(NamedTuple):
-    """Where a neuron's coordinates are: k outer weights, inner weights, a bias or none; the outer weight if fixed."""
+    """What a neuron is made of, and how inputs are grouped.
 
+    `few` is None with one output and up to three inputs (fused.py); else a group of outputs (tiled.py). `degree` is that
+    of a homogeneous activation, or None; `room` is 1 where activations are kept from prediction to pull-back, or None.
+    """
+
+    like: Any
+    few: Any
+    degree: Any
+    room: Any
     inputs: int
     outputs: int
     outer: int
@@ -35,144 +47,222 @@ class Layout(NamedTuple):
 class SmallTwoLayer(NamedTuple):
     """``z_j' = -rate_j (s_j sum_i q_i grad Phi(z_j; x_i) + grad V(z_j))``, ``q = scale R'(f)``, one replica.
 
-    Arrays are few, since each costs the compiler time: `data` (d + 3 k, n) holds the inputs, then targets, weights
-    and centre, a row an output; `measure` (3, m) holds coefficients, masses and signs.
+    Arrays are few, since each costs the compiler time: `inputs` (d, n) is padded by zeros as the kernels want it,
+    `targets` (3, k n) holds targets, weights and centre, `measure` (3, m) coefficients, masses and signs; `store` is room
+    for activations, or None.
     """
 
     activation: Any
     loss: Any
     regularizer: Any
     layout: Layout
-    data: Array
+    inputs: Array
+    targets: Array
     measure: Array
     rate: Array
+    store: Any
 
     def observe(self, z: Array, f: Array) -> None:
-        d, k = self.layout.inputs, self.layout.outputs
-        predict(self.activation, self.layout, self.data, self.measure[0], z, f)
-        centre = self.data[d + 2 * k :].reshape(-1)
-        for i in range(f.size):
-            f[i] = self.layout.scale * (f[i] - centre[i])
+        layout = self.layout
+        n = f.size // layout.outputs
+        sums = np.zeros((layout.outputs, self.inputs.shape[1]))
+        positions = z.reshape(self.measure.shape[1], self.rate.size)
+        predict(
+            layout, layout.few, self.activation, positions, self.measure[0], self.inputs, self.store, sums
+        )
+        for o in range(layout.outputs):
+            for i in range(n):
+                f[o * n + i] = layout.scale * (sums[o, i] - self.targets[2, o * n + i])
 
     def respond(self, z: Array, f: Array, out: Array) -> None:
-        d, k = self.layout.inputs, self.layout.outputs
-        q = np.empty(f.size)
-        self.loss.fill(f, self.data[d : d + k].reshape(-1), self.data[d + k : d + 2 * k].reshape(-1), q)
-        for i in range(f.size):
-            q[i] *= self.layout.scale
-        pull(self.activation, self.layout, self.data, q, self.measure[2], z, out)
-        m = self.measure.shape[1]
-        p = self.rate.size
+        layout = self.layout
+        n = f.size // layout.outputs
+        m, p = self.measure.shape[1], self.rate.size
+        flat = np.empty(f.size)
+        self.loss.fill(f, self.targets[0], self.targets[1], flat)
+        q = np.zeros((rows_of(layout.few, layout.outputs), self.inputs.shape[1]))
+        for o in range(layout.outputs):
+            for i in range(n):
+                q[o, i] = layout.scale * flat[o * n + i]
+        gradient = out.reshape(m, p)
+        pull(layout, layout.few, self.activation, z.reshape(m, p), self.inputs, self.store, q, gradient)
         for j in range(m):
-            particle = out[j * p : (j + 1) * p]
+            particle = gradient[j]
+            for k in range(p):
+                particle[k] *= self.measure[2, j]
             self.regularizer.push(z[j * p : (j + 1) * p], particle)
-            for i in range(p):
-                particle[i] *= -self.rate[i]
+            for k in range(p):
+                particle[k] *= -self.rate[k]
 
     def objective(self, z: Array, f: Array) -> float:
-        d, k = self.layout.inputs, self.layout.outputs
-        m = self.measure.shape[1]
-        p = self.rate.size
+        m, p = self.measure.shape[1], self.rate.size
         penalty = 0.0
         for j in range(m):
             penalty += self.measure[1, j] * self.regularizer.potential(z[j * p : (j + 1) * p])
-        return penalty + self.loss.total(
-            f, self.data[d : d + k].reshape(-1), self.data[d + k : d + 2 * k].reshape(-1)
-        )
+        return self.loss.total(f, self.targets[0], self.targets[1]) + penalty
 
     def project(self, z: Array) -> bool:
         return False
 
 
 class SmallTwoLayers(NamedTuple):
-    """A batch of `SmallTwoLayer`: data sets (D, d + 3 k, n) by number `which` (R,), measures (R, 3, m)."""
+    """A batch of `SmallTwoLayer`: data sets (D, ...) by number `which` (R,), measures (R, 3, m)."""
 
     activation: Any
     loss: Any
     regularizer: Any
     layout: Layout
     which: Array
-    data: Array
+    inputs: Array
+    targets: Array
     measures: Array
     rate: Array
 
     def replica(self, r: int) -> SmallTwoLayer:
+        data = self.which[r]
         return SmallTwoLayer(
             self.activation,
             self.loss,
             self.regularizer,
             self.layout,
-            self.data[self.which[r]],
+            self.inputs[data],
+            self.targets[data],
             self.measures[r],
             self.rate,
+            room_for(self.layout.room, self.measures.shape[2], self.inputs.shape[2]),
         )
 
 
-@inlined()
-def predict(activation, layout, XT, coefficients, z, f):
-    """f[o * n + i] = sum_j c_j a_jo sigma(w_j . x_i + b_j)."""
-    n = XT.shape[1]
-    m = coefficients.size
-    p = z.size // m
-    s = np.empty(n)
-    for i in range(f.size):
-        f[i] = 0.0
-    for j in range(m):
-        theta = z[j * p : (j + 1) * p]
-        preactivation(theta, layout.outer, layout.bias, XT[: layout.inputs], s)
-        for i in range(n):
-            s[i] = activation.value(s[i])
-        for o in range(layout.outputs):
-            c = coefficients[j] * (theta[o] if layout.outer > 0 else layout.fixed)
-            row = f[o * n : (o + 1) * n]
-            for i in range(n):
-                row[i] += c * s[i]
+def room_for(room: Any, particles: int, columns: int) -> Any:
+    """An array for activations of groups of four particles, or None."""
+    return None if room is None else np.empty((-(-particles // 4) * 4, columns))
 
 
-@inlined()
-def pull(activation, layout, XT, q, signs, z, out):
-    """out_j = s_j sum_i q_i grad Phi(z_j; x_i)."""
-    d, n = layout.inputs, XT.shape[1]
-    m = signs.size
-    p = z.size // m
-    outer = layout.outer
-    x = np.empty(n)
-    s = np.empty(n)
-    slope = np.empty(n)
-    c = np.empty(n)
-    for j in range(m):
-        theta = z[j * p : (j + 1) * p]
-        gradient = out[j * p : (j + 1) * p]
-        preactivation(theta, outer, layout.bias, XT[:d], x)
-        for i in range(n):
-            s[i] = activation.value(x[i])
-            slope[i] = activation.slope_at(x[i], s[i])
-        for o in range(layout.outputs):
-            a = signs[j] * (theta[o] if outer > 0 else layout.fixed)
-            row = q[o * n : (o + 1) * n]
-            inner = 0.0
-            if o == 0:
-                for i in range(n):
-                    inner += row[i] * s[i]
-                    c[i] = a * row[i]
-            else:
-                for i in range(n):
-                    inner += row[i] * s[i]
-                    c[i] += a * row[i]
-            if outer > 0:
-                gradient[o] = signs[j] * inner
-        total = 0.0
-        for i in range(n):
-            c[i] *= slope[i]
-            total += c[i]
-        if layout.bias:
-            gradient[outer + d] = total
-        for k in range(d):
-            x_k = XT[k]
-            inner = 0.0
-            for i in range(n):
-                inner += c[i] * x_k[i]
-            gradient[outer + k] = inner
+def rows_of(few: Any, outputs: int) -> int:
+    """Rows of residuals: outputs, in whole groups where there are several."""
+    return outputs if few is None else -(-outputs // len(few)) * len(few)
+
+
+@overload(room_for, jit_options=INLINED)
+def _room_for(room, particles, columns):
+    if isinstance(room, types.NoneType):
+        return lambda room, particles, columns: None
+    return lambda room, particles, columns: np.empty(((particles + 3) // 4 * 4, columns))
+
+
+@overload(rows_of, jit_options=INLINED)
+def _rows_of(few, outputs):
+    if isinstance(few, types.NoneType):
+        return lambda few, outputs: outputs
+    return lambda few, outputs: (outputs + len(few) - 1) // len(few) * len(few)
+
+
+def predict(
+    layout: Any, few: Any, activation: Any, positions: Any, coefficients: Any, XT: Any, kept: Any, sums: Any
+) -> None:
+    """sums[o, i] = sum_j c_j a_jo sigma(w_j . x_i + b_j), by the strategy that the type of `layout.like` says."""
+
+
+def pull(
+    layout: Any, few: Any, activation: Any, positions: Any, XT: Any, kept: Any, q: Any, gradient: Any
+) -> None:
+    """gradient_j = sum_i q_i grad Phi(z_j; x_i)."""
+
+
+def _fits_registers(layout: Any) -> bool:
+    """Whether fused.py serves: one output, all inputs in one group of up to three."""
+    kinds = dict(zip(layout.fields, layout.types, strict=True))
+    return isinstance(kinds["few"], types.NoneType) and kinds["like"].count <= FUSED_UP_TO_INPUTS
+
+
+@overload(predict, jit_options=INLINED)
+def _predict(layout, few, activation, positions, coefficients, XT, kept, sums):
+    if _fits_registers(layout):
+
+        def by_registers(layout, few, activation, positions, coefficients, XT, kept, sums):
+            fused.predict(
+                activation,
+                positions,
+                coefficients,
+                XT,
+                layout.like,
+                layout.outer,
+                layout.bias,
+                layout.fixed,
+                kept,
+                sums[0],
+                0,
+                positions.shape[0],
+            )
+
+        return by_registers
+
+    def by_tiles(layout, few, activation, positions, coefficients, XT, kept, sums):
+        for low in range(0, positions.shape[0], tiled.BLOCK):
+            tiled.predict(
+                activation,
+                positions,
+                coefficients,
+                XT,
+                layout.like,
+                layout.outer,
+                layout.bias,
+                layout.fixed,
+                kept,
+                sums,
+                low,
+                min(low + tiled.BLOCK, positions.shape[0]),
+            )
+
+    return by_tiles
+
+
+@overload(pull, jit_options=INLINED)
+def _pull(layout, few, activation, positions, XT, kept, q, gradient):
+    if _fits_registers(layout):
+
+        def by_registers(layout, few, activation, positions, XT, kept, q, gradient):
+            fused.pull(
+                activation,
+                positions,
+                XT,
+                q[0],
+                layout.like,
+                layout.outer,
+                layout.bias,
+                layout.fixed,
+                layout.degree,
+                kept,
+                np.empty(positions.shape[0]),
+                gradient,
+                0,
+                positions.shape[0],
+            )
+
+        return by_registers
+
+    def by_tiles(layout, few, activation, positions, XT, kept, q, gradient):
+        values = np.empty(positions.shape[0])
+        for low in range(0, positions.shape[0], tiled.BLOCK):
+            tiled.pull(
+                activation,
+                positions,
+                XT,
+                q,
+                layout.like,
+                few,
+                layout.outer,
+                layout.bias,
+                layout.fixed,
+                layout.degree,
+                kept,
+                values,
+                gradient,
+                low,
+                min(low + tiled.BLOCK, positions.shape[0]),
+            )
+
+    return by_tiles
 
 
 def small_program(bound: Any) -> SmallProgram | None:
@@ -182,6 +272,8 @@ def small_program(bound: Any) -> SmallProgram | None:
     if not getattr(network, "compiled", False) or not hasattr(network, "activation"):
         return None
     if not hasattr(objective.loss, "fill") or not hasattr(objective.regularizer, "push"):
+        return None
+    if getattr(network, "dtype", "float64") != "float64":
         return None
     small = objective.X.shape[0] * bound.shape[0] <= MOST_PAIRS and network.d <= MOST_INPUTS
     return SmallProgram(bound) if small else None
@@ -195,10 +287,21 @@ class SmallProgram:
     def __init__(self, bound: Any) -> None:
         objective, network = bound.functional, bound.functional.network
         self.objective = objective
+        d, outputs = int(network.d), int(network.outputs)
+        self.activation = plain(network.activation)
+        registers = d <= FUSED_UP_TO_INPUTS and outputs == 1
+        degree = getattr(network.activation, "degree", None) if outputs == 1 else None
+        kept = hasattr(type(self.activation), "slope_from_value") or (
+            not registers and not cheap(self.activation)
+        )
         self.layout = Layout(
-            int(network.d),
-            int(network.outputs),
-            0 if network.a is not None else int(network.outputs),
+            (0.0,) * (d if registers else group_of(d)),
+            None if outputs == 1 else (0.0,) * group_of(outputs),
+            None if degree is None else float(degree),
+            1 if kept else None,
+            d,
+            outputs,
+            0 if network.a is not None else outputs,
             bool(network.bias),
             float(network.a or 0.0),
             float(network.scale),
@@ -206,39 +309,45 @@ class SmallProgram:
         signs = np.ones(bound.shape[0]) if bound.signs is None else bound.signs
         self.measure = np.array([bound.weights * signs, bound.weights, signs])
         self.rate = bound.flow.time_factor * np.array(network.mobility)
-        self.observed = objective.X.shape[0] * self.layout.outputs
+        self.observed = objective.X.shape[0] * outputs
         self.floor = float(np.sqrt(np.mean(np.square(objective.y))))
         #: programs with equal keys can go in one batch
         self.key = (
-            *(key(part) for part in (network.activation, objective.loss, objective.regularizer)),
+            *(key(part) for part in (self.activation, objective.loss, objective.regularizer)),
             self.layout,
             objective.X.shape,
             self.measure.shape,
             self.rate.tobytes(),
         )
 
-    def table(self) -> Array:
-        """Inputs, targets, weights and centre, one row an input or output: (d + 3 k, n)."""
-        objective, k, n = self.objective, self.layout.outputs, self.objective.X.shape[0]
+    def data(self) -> tuple[Array, Array]:
+        """Inputs as the kernels want them, and (targets, weights, centre) flat over outputs, then data."""
+        objective, (n, d), k = self.objective, self.objective.X.shape, self.layout.outputs
+        group = len(self.layout.like)
+        inputs = np.zeros((-(-d // group) * group, padded(n, FLOAT)))
+        inputs[:d, :n] = objective.X.T
         y = objective.y.reshape(n, k)
         weights = compiled_weights(objective.loss, y, objective.sample_weight).reshape(n, k)
         centre = np.broadcast_to(objective._centre, objective.y.shape).reshape(n, k)
-        return np.ascontiguousarray(np.vstack([objective.X.T, y.T, weights.T, centre.T]))
+        return inputs, np.array([part.T.reshape(-1) for part in (y, weights, centre)])
 
     def collect(self, programs: Any) -> SmallTwoLayers:
         """The batch of several programs of this key; data sets that are one object are kept once."""
         known: dict[int, int] = {}
-        tables = []
+        inputs, targets = [], []
         for program in programs:
-            if known.setdefault(id(program.objective), len(tables)) == len(tables):
-                tables.append(program.table())
+            if known.setdefault(id(program.objective), len(inputs)) == len(inputs):
+                here = program.data()
+                inputs.append(here[0])
+                targets.append(here[1])
         return SmallTwoLayers(
-            self.objective.network.activation,
+            self.activation,
             self.objective.loss,
             self.objective.regularizer,
             self.layout,
             np.array([known[id(program.objective)] for program in programs], dtype=np.int64),
-            np.array(tables),
+            np.array(inputs),
+            np.array(targets),
             np.array([program.measure for program in programs]),
             self.rate,
         )
