@@ -16,6 +16,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from solvers._floats import binary_parts, call, evaluate_polynomial, splat
@@ -130,6 +131,13 @@ def unit(builder: Any, a: Any, b: Any) -> tuple[Any, Any]:
     return builder.fsub(x, splat(x.type, 1.0)), builder.fsub(y, splat(y.type, 1.0))
 
 
+def _rounded(builder: Any, x: Any, dtype: Any) -> Any:
+    """A vector of float64 in the precision of what it is written to."""
+    if dtype == types.float64:
+        return x
+    return builder.fptrunc(x, ir.VectorType(ir.FloatType(), x.type.count))
+
+
 def _blocks(transform: Any) -> Any:
     """An intrinsic ``f(pointer, block, step, k0, k1)`` that writes the 2 LANES numbers of LANES blocks, in order."""
 
@@ -137,12 +145,13 @@ def _blocks(transform: Any) -> Any:
     def write(typingctx: Any, pointer: Any, block: Any, step: Any, k0: Any, k1: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             x, y = transform(builder, *_two_words(builder, args[1], args[2], list(args[3:])))
+            x, y = (_rounded(builder, z, pointer.dtype) for z in (x, y))
             order = [i // 2 + (i % 2) * LANES for i in range(2 * LANES)]
             both = builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(INDEX, 2 * LANES), order))
-            builder.store(both, builder.bitcast(args[0], both.type.as_pointer()), align=8)
+            builder.store(both, builder.bitcast(args[0], both.type.as_pointer()), align=4)
             return context.get_dummy_value()
 
-        return types.none(types.CPointer(types.float64), *[types.uint64] * 4), codegen
+        return types.none(pointer, *[types.uint64] * 4), codegen
 
     return write
 
@@ -152,25 +161,24 @@ write_uniforms = _blocks(unit)
 
 
 @intrinsic
-def scratch(typingctx: Any) -> Any:
-    """Room for the numbers of LANES blocks, on the stack."""
+def scratch(typingctx: Any, out: Any) -> Any:
+    """Room for the numbers of LANES blocks, on the stack, in the precision of `out`."""
+    if out.dtype not in (types.float64, types.float32):
+        raise TypingError(f"out must hold float64 or float32, not {out.dtype}")
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(
-            cgutils.alloca_once(builder, ir.ArrayType(DOUBLE, 2 * LANES)), DOUBLE.as_pointer()
-        )
+        number = context.get_value_type(out.dtype)
+        room = cgutils.alloca_once(builder, ir.ArrayType(number, 2 * LANES))
+        return builder.bitcast(room, number.as_pointer())
 
-    return types.CPointer(types.float64)(), codegen
+    return types.CPointer(out.dtype)(out), codegen
 
 
 @intrinsic
 def place(typingctx: Any, out: Any, index: Any, fits: Any, spare: Any) -> Any:
-    """Where to write: at out[index] if it fits there and is float64, else to the spare room."""
-    direct = out.dtype == types.float64
+    """Where to write: at out[index] if all fits there, else to the spare room."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        if not direct:
-            return args[3]
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
         return builder.select(args[2], builder.gep(data, [args[1]]), args[3])
 

@@ -16,6 +16,7 @@ import mpmath
 import numpy as np
 import pytest
 from numba import njit, types
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 from scipy import special, stats
 
@@ -354,3 +355,8 @@ def test_integers_are_uniform_without_bias() -> None:
 def test_what_cannot_be_is_refused(call: Any, name: str) -> None:
     with pytest.raises(InputError, match=name):
         call()
+
+
+def test_compiled_code_refuses_arrays_that_hold_no_normals() -> None:
+    with pytest.raises(TypingError, match="float64 or float32"):
+        noise.fill_normals(np.uint64(0), np.uint64(0), 0, 0, np.empty(3, dtype=np.int64))
