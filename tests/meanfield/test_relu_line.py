@@ -241,7 +241,7 @@ def test_bits_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyP
     results = []
     for count in (1, threads):
         monkeypatch.setattr(_threads, "thread_count", lambda count=count: count)
-        monkeypatch.setattr(_threads, "_pool", None)
+        monkeypatch.setattr(_threads, "_worth", {})
         for least in (1, 10**9):
             monkeypatch.setattr(relu_line, "PARALLEL_FROM", least)
             line = ReLUOnLine(mf.LeakyReLU(), X, 2, None, True)
