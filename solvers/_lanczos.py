@@ -69,17 +69,22 @@ class KrylovSpace:
                 self._beside[k] = left
                 new /= left
 
-    def coefficients(self, order: int, h: float) -> Array:
-        """``phi_order(h J) v`` in the basis."""
+    def _eigen(self) -> tuple[Array, Array]:
+        """Eigenvalues and vectors of J in the basis."""
         k = self.dimension
-        if k == 0:
-            return np.zeros(0)
         if self._functions[0] != k:
             off = self._beside[: k - 1]
             matrix = np.diag(self._diagonal[:k]) + np.diag(off, 1) + np.diag(off, -1)
             values, vectors = np.linalg.eigh(matrix)
             self._functions = (k, values, vectors)
-        _, values, vectors = self._functions
+        return self._functions[1:]
+
+    def coefficients(self, order: int, h: float) -> Array:
+        """``phi_order(h J) v`` in the basis."""
+        k = self.dimension
+        if k == 0:
+            return np.zeros(0)
+        values, vectors = self._eigen()
         c: Array = self.length * (vectors @ (phi(order, h * values) * vectors[0]))
         return c
 
@@ -89,6 +94,17 @@ class KrylovSpace:
         Where J is negative, the others only damp it: on random matrices it was 1 to 9 times the error.
         """
         return abs(h * float(self._beside[self.dimension - 1]) * float(self.coefficients(order + 1, h)[-1]))
+
+    @property
+    def coupling(self) -> float:
+        """The norm of what couples the space to the rest of R^N through J."""
+        return float(self._beside[self.dimension - 1])
+
+    def ritz(self) -> tuple[Array, Array]:
+        """Eigenvalues of J on the space, growing, and their vectors, one a row."""
+        k = self.dimension
+        values, vectors = self._eigen()
+        return values, vectors.T @ self._basis[:k]
 
     def next_direction(self) -> Array:
         """The unit vector along which the residual points."""

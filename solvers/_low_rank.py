@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from solvers._lanczos import KrylovSpace
 from solvers.errors import PluginError
 from solvers.protocols import Array, LowRank
 
@@ -18,7 +19,7 @@ REFINEMENTS = 3
 NEGLIGIBLE = 0.02
 # Vectors of a Krylov space, at most, and the part of its start that is spread over all coordinates: the velocity alone
 # would never leave an invariant subspace.
-MOST_VECTORS, SPREAD = 30, 0.1
+MOST_VECTORS, SPREAD = 60, 0.1
 
 
 class Blocks:
@@ -263,7 +264,7 @@ def gram_modes(factors: LowRank, weight: Array, reach: float) -> ModalSystem:
 def lanczos_modes(
     product: Callable[[Array, Array], Any], weight: Array, start: Array, reach: float
 ) -> tuple[ModalSystem, int]:
-    """The same from products with J alone: Ritz vectors of a Krylov space of at most 30 vectors, and their number.
+    """The same from products with J alone: Ritz vectors of a Krylov space of at most 60 vectors, and their number.
 
     The smallest Ritz value, where positive, stands for the decay of all that is outside the space.
 
@@ -280,36 +281,26 @@ def lanczos_modes(
         The largest c.
     """
 
-    def length(v: Array) -> float:
-        return math.sqrt(float(v @ (weight * v)))
+    moving = weight > 0
+    first = _unit(np.where(moving, start, 0.0), weight)
+    first += SPREAD * _unit(
+        np.where(moving, np.cos(math.sqrt(2.0) * np.arange(start.size) ** 2), 0.0), weight
+    )
+    space = KrylovSpace(product, first, weight, MOST_VECTORS)
+    space.grow(1)
+    # until what is outside is not stiff, as far as the space can see
+    while space.dimension < MOST_VECTORS and not space.invariant and reach * space.coupling > NEGLIGIBLE:
+        space.grow(space.dimension + 1)
+    values, vectors = space.ritz()
+    rates = -values
+    decay = max(0.0, float(rates[-1]))
+    kept = np.flatnonzero(reach * (rates - decay) > NEGLIGIBLE * (1.0 + reach * decay))
+    return ModalSystem(vectors[kept], rates[kept] - decay, weight, decay), space.dimension
 
-    size = weight.size
-    V, T = np.zeros((MOST_VECTORS, size)), np.zeros((MOST_VECTORS, MOST_VECTORS))
-    spread = np.where(weight > 0, np.cos(math.sqrt(2.0) * np.arange(size) ** 2), 0.0)
-    norm = length(start)
-    new = SPREAD * spread / length(spread)
-    if norm > 0:
-        new += np.where(weight > 0, start, 0.0) / norm
-    new /= length(new)
-    image = np.empty(size)
-    count = 0
-    while True:
-        V[count] = new
-        count += 1
-        product(new, image)
-        image *= -1.0
-        T[:count, count - 1] = T[count - 1, :count] = V[:count] @ (weight * image)
-        for _ in range(2):  # once more repairs what cancellation spoilt
-            image -= (V[:count] @ (weight * image)) @ V[:count]
-        coupling = length(image)
-        # what is outside is not stiff, as far as the space can see
-        if count == MOST_VECTORS or not reach * coupling > NEGLIGIBLE:
-            break
-        new = image / coupling
-    rates, Q = np.linalg.eigh(T[:count, :count])
-    decay = max(0.0, float(rates[0]))
-    kept = np.flatnonzero(reach * (rates - decay) > NEGLIGIBLE * (1.0 + reach * decay))[::-1]
-    return ModalSystem(Q[:, kept].T @ V[:count], rates[kept] - decay, weight, decay), count
+
+def _unit(v: Array, weight: Array) -> Array:
+    length = math.sqrt(float(v @ (weight * v)))
+    return v / length if length > 0.0 else v
 
 
 def _times(rows: Array, core: Array) -> Array:

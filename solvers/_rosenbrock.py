@@ -24,7 +24,7 @@ LARGEST_DENSE = 1000
 AHEAD = 2.0**-20
 # Accepted steps that a set of modes serves, and how far beyond the step at which they were chosen.
 SERVES, REACH = 10, 16.0
-# Predictions beyond which the Gram matrix costs more than 30 products with J.
+# Predictions beyond which the Gram matrix costs more than 60 products with J.
 LARGEST_GRAM = 400
 
 
@@ -66,8 +66,8 @@ class RosenbrockStepper(AdaptiveStepper):
             )
         if getattr(flow, "rank", None) is None and size > LARGEST_DENSE:
             raise InputError(
-                f"{self.name} would need a full Jacobian of {size} coordinates, which is made up to {LARGEST_DENSE}, since "
-                "this flow knows no form of low rank; use solvers.RKC2()"
+                f"{self.name} would need a full Jacobian of {size} coordinates, since this flow knows no form of low rank; "
+                f"that is made up to {LARGEST_DENSE}: use solvers.RKC2()"
             )
 
     # -- the linear system ------------------------------------------------------------------------------------

@@ -339,7 +339,7 @@ class RosenbrockW(_Rosenbrock):
     with the modes that matter to the step (``gamma h w_i > 0.02``, some 30 of them in training), orthonormal in the
     weights that make J symmetric. They serve ten steps of any size, and are renewed before that after a rejection or
     when the step outgrows them. They come from the Gram matrix of the flow's low-rank form, at ``r^2 N`` operations for
-    r predictions, or beyond 400 predictions from at most 30 products with J (Lanczos). Otherwise a step costs little
+    r predictions, or beyond 400 predictions from at most 60 products with J (Lanczos). Otherwise a step costs little
     more than its velocities. For gradient flows whose metric does not depend on the state: J must be symmetric in some
     weights, and what it has beside its low-rank part and a multiple of the identity must not be stiff.
 

@@ -510,7 +510,7 @@ def test_a_network_with_many_data_goes_through_products():
         flow, flow.start, 20.0, method=solvers.DormandPrince(rtol=1e-9, atol=1e-12), save=2
     )
     assert run.stats["grams"] == 0
-    assert 0 < run.stats["jv"] <= 30 * (run.stats["steps"] + run.stats["rejected"])
+    assert 0 < run.stats["jv"] <= 60 * (run.stats["steps"] + run.stats["rejected"])
     # measured 5e-5
     assert np.max(np.abs(run.final - other.final)) < 1e-3
 
