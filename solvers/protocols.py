@@ -25,7 +25,7 @@ class Flow(Protocol):
     4. Kinds "sde" and "map" have ``step(z, h, k)`` instead: in place, a function of (z, h, k) alone, where k
        counts steps from the start of the run. A map with a step of its own says so in ``default_step``.
     5. Optional: ``project(z) -> bool`` after each accepted step, in place (True if z changed);
-       ``advance(z, h, steps)``: that many Euler steps, bit-equal to single ones;
+       ``advance(z, h, steps)``: that many Euler steps in place, the same bits however they are cut;
        ``default_record(t, z) -> dict``: scalars recorded at every save;
        ``error_norm(z, error, rtol, atol) -> float``: a step is accepted when it is at most 1;
        ``smooth``: False if the velocity jumps; ``time_dependent``: False if it is a function of z alone;

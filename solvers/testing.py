@@ -164,7 +164,7 @@ def check_flow(flow: Any, state: Any, *, t: float = 0.0) -> tuple[str, ...]:
     time; 3. ``pack(unpack(z)) == z`` to the last bit, and unpacked states own their memory; 4. ``velocity`` fills
     and returns `out` and leaves z alone; 5. velocity and step repeat to the last bit, also after other calls, and
     after another ``prepare``; 6. ``step`` works in place; 7. ``project`` is idempotent and tells truly whether it
-    changed z; 8. ``advance`` equals single Euler steps bit for bit; 9. the rest (``default_record``,
+    changed z; 8. ``advance`` takes Euler steps, the same bits however they are cut; 9. the rest (``default_record``,
     ``error_norm``, ``smooth``, ``describe``) has the types that it should have.
 
     Parameters
@@ -325,8 +325,9 @@ def _check_advance(bound: Any, z: Array, t: float, rule: Callable[..., None]) ->
             "advance(z, h, 5) is not advance(z, h, 2) and advance(z, h, 3) to the last bit",
         ),
         (
-            np.array_equal(many, single),
-            "advance is not bit-equal to single Euler steps z + h v (a fused multiply-add differs in the last bit)",
+            # a flow may compute in single precision; a wrong step is off by a share of 2^-6
+            np.allclose(many, single, rtol=1e-6, atol=1e-6 * float(np.max(np.abs(z), initial=0.0))),
+            "advance(z, h, steps) is not so many Euler steps z + h v",
         ),
     )
 

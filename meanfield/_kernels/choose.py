@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from meanfield._kernels import fused, tiled, two_layer_blas
+from meanfield._kernels import descend, fused, tiled, two_layer_blas
 from meanfield._kernels.methods import Ramp
 from meanfield._kernels.relu_line import ReLUOnLine, slopes
 from meanfield.activations import ReLU
@@ -19,7 +19,7 @@ from solvers.protocols import Array
 # Inputs up to which a datum fits in registers (one output).
 FUSED_UP_TO_INPUTS = 3
 # Inputs from which products with BLAS are faster than tiles.
-BLAS_FROM_INPUTS = 64
+BLAS_FROM_INPUTS = 128
 # Bytes of activations that are worth keeping between prediction and pull-back: more than that, and memory is slower
 # than computing them again. Cheap activations of few inputs are never kept.
 KEPT_BYTES = 64_000_000
@@ -27,7 +27,7 @@ KEEP_CHEAP_FROM_INPUTS = 24
 # One input and two slopes: n m / (n + m) from which sorting the data pays, even for a minibatch that is used once.
 LINE_FROM = 100.0
 # Pairs (particle, datum) below which starting threads costs more than they save. Sizes alone decide.
-PARALLEL_FROM_PAIRS = 200_000
+PARALLEL_FROM_PAIRS = 400_000
 # Rows of data are padded to whole vectors, two of the widest.
 VECTOR_BYTES = 128
 
@@ -108,12 +108,15 @@ class TwoLayerOnData:
             self._line = here and ReLUOnLine(self.activation, self.X, self.outputs, fixed, self.bias)
         return self._line or None
 
+    def _parallel(self, m: int) -> bool:
+        """Whether threads may share the work: by sizes alone, lest results depend on their number."""
+        return m > self._strategy.BLOCK and m * self.X.shape[0] >= PARALLEL_FROM_PAIRS
+
     def _for_blocks(self, work: Callable[[int, int], object], m: int) -> None:
         """Call ``work(first, last)`` on ranges of blocks of particles, with BLAS held to one thread where it serves."""
         block = self._strategy.BLOCK
-        parallel = m > block and m * self.X.shape[0] >= PARALLEL_FROM_PAIRS
         with one_blas_thread() if self._strategy is two_layer_blas else nullcontext():
-            for_blocks(work, -(-m // block), parallel)
+            for_blocks(work, -(-m // block), self._parallel(m))
 
     def _settings(self) -> tuple[Any, ...]:
         return self._like, self.outer, self.bias, self.kind.type(self.fixed)
@@ -190,6 +193,66 @@ class TwoLayerOnData:
         _, gradient = self._pullback(points, respond(raw), kept)
         self._store = kept
         return raw, gradient
+
+    @property
+    def descends(self) -> bool:
+        """Whether `descend` serves: steps of large products take so long that Python between them does not show."""
+        return self._strategy is not two_layer_blas
+
+    def descend(self, positions: Array, coefficients: Array, rule: Any, step: Any, steps: int) -> None:
+        """`steps` Euler steps ``theta_j += step v_j`` in place, v_j of `Rule`, in compiled code.
+
+        However a run is cut into calls, it ends in the same bits.
+
+        Parameters
+        ----------
+        positions : ndarray, (m, p), C-contiguous
+        coefficients : ndarray, (m,)
+        rule : Rule
+        step : float or ndarray, (steps,)
+            One step size, or one a step.
+        steps : int
+        """
+        strategy, m, n = self._strategy, positions.shape[0], self.X.shape[0]
+        if np.ndim(step) == 0 and (line := self._on_line(m)):
+            line.descend(positions, coefficients, rule, float(step), steps)
+            return
+        blocks = -(-m // strategy.BLOCK)
+        kept, self._store = self._room(m), None
+        like, *settings = self._settings()
+        problem = (
+            descend.Descent(self._plugin, rule),
+            positions,
+            np.ascontiguousarray(coefficients, self.kind),
+            self._inputs,
+            like,
+            self._few,
+            None if strategy is fused else (),
+            *settings,
+            self._degree,
+            kept,
+            np.empty((blocks, self.outputs, self._columns), self.kind),
+            np.zeros((self._rows, self._columns), self.kind),
+            n,
+        )
+        sizes = np.atleast_1d(np.asarray(step, dtype=np.float64))
+
+        def predict(first: int, last: int) -> None:
+            descend.run(*problem, sizes, 1, False, False, first, last)
+
+        self._for_blocks(predict, m)
+        if self._parallel(m):
+            for t in range(steps):
+                size = sizes[t : t + 1] if sizes.size > 1 else sizes
+                descend.run(*problem, size, 1, True, False, 0, 0)
+
+                def move(first: int, last: int, size: Array = size) -> None:
+                    descend.run(*problem, size, 1, False, True, first, last)
+
+                self._for_blocks(move, m)
+        else:
+            descend.run(*problem, sizes, steps, True, True, 0, blocks)
+        self._store = kept
 
     def _room(self, m: int) -> Any:
         """Where activations of m particles may be kept, or None where computing them again is cheaper."""

@@ -7,6 +7,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from meanfield._kernels.descend import descent_rule
 from meanfield._kernels.small import small_program
 from meanfield._linear import ParticleLinearization
 from meanfield.flows._bound import (
@@ -110,6 +111,25 @@ class _BoundWasserstein(BoundParticles):
     def program(self) -> Any:
         """The flow as one compiled problem, where it is small enough for that; None elsewhere."""
         return small_program(self)
+
+    @cached_property
+    def advance(self) -> Any:
+        """``advance(z, h, steps)``: Euler steps in compiled code, where network, loss and penalty are; None elsewhere.
+
+        Its sums run in another order than those of `velocity`, however a run is cut: the last digits differ.
+        """
+        rule = descent_rule(self)
+        if rule is None:
+            return None
+        operator, masses = (
+            self.functional._operator,
+            self.weights if self.signs is None else self.weights * self.signs,
+        )
+
+        def advance(z: Array, h: float, steps: int) -> None:
+            operator.descend(z.reshape(self.shape), masses, rule, h, steps)
+
+        return advance
 
     def _linearize(self, t: float, z: Array) -> ParticleLinearization:
         return ParticleLinearization(self.functional, self.measure(z), self.space, self.flow.time_factor)

@@ -47,6 +47,9 @@ class TwoLayer:
         Number of predictions a point.
     a : float, optional
         A fixed outer weight, the same for all neurons: theta is then (w, b).
+    dtype : {"float64", "float32"}
+        Precision of what is done for each pair of a neuron and a datum (predictions and gradients, relative error
+        about 1e-6 with "float32", at twice the speed). Positions, residuals and all that a caller sees are float64.
 
     Raises
     ------
@@ -62,6 +65,7 @@ class TwoLayer:
     rates: Mapping[str, float] | None = None
     outputs: int = 1
     a: float | None = None
+    dtype: str = "float64"
     compiled: bool = field(init=False)
     layout: dict[str, tuple[int, int]] = field(init=False)
     mobility: Array = field(init=False)
@@ -75,6 +79,7 @@ class TwoLayer:
         put("d", _check.number(self.d, "d", positive=True, integer=True))
         put("outputs", _check.number(self.outputs, "outputs", positive=True, integer=True))
         put("scale", _check.number(self.scale, "scale", positive=True))
+        put("dtype", _check.choice(self.dtype, "dtype", ("float64", "float32")))
         if not isinstance(self.bias, (bool, np.bool_)):
             raise InputError(f"bias must be True or False, not {self.bias!r}")
         if self.a is not None:
@@ -127,6 +132,8 @@ class TwoLayer:
             parts.append(f"outputs={self.outputs}")
         if self.a is not None:
             parts.append(f"a={self.a:g}")
+        if self.dtype != "float64":
+            parts.append(f"dtype={self.dtype!r}")
         return f"TwoLayer({', '.join(parts)})"
 
     @property
@@ -208,7 +215,7 @@ class TwoLayer:
     def bind(self, X: Array) -> Any:
         """The operator on fixed inputs: compiled, or blocks of NumPy where the activation does not compile."""
         if self.compiled:
-            return TwoLayerOnData(self.activation, X, self.outputs, self.a, bool(self.bias))
+            return TwoLayerOnData(self.activation, X, self.outputs, self.a, bool(self.bias), self.dtype)
         return FeaturesOnData(self, X)
 
     def predict(self, measure: Any, X: Any) -> Array:
