@@ -115,10 +115,11 @@ def folder() -> Path | None:
     return None
 
 
-def files() -> list[Path]:
-    """The files of compiled code that are on disk now."""
+def files(sources: str = "") -> list[Path]:
+    """The files of compiled code that are on disk now, or those of the sources with this digest only."""
     place = folder()
-    return sorted(path for path in place.iterdir() if _PATTERN.fullmatch(path.name)) if place else []
+    found = ((path, _PATTERN.fullmatch(path.name)) for path in (place.iterdir() if place else ()))
+    return sorted(path for path, match in found if match and match[2].startswith(sources[:8]))
 
 
 _PATTERN = re.compile(r"(solvers|meanfield|figures)\..*-([0-9a-f]{8})-[0-9a-f]{24}" + re.escape(SUFFIX))

@@ -181,8 +181,12 @@ def test_new_figure_goes_to_the_checkout() -> None:
 def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["info"]) == 0
     printed = capsys.readouterr().out
-    for word in ("meanfield-nets", "numpy", "numba", "threads", "kernel cache"):
+    for word in ("meanfield-nets", "numpy", "numba", "our loops", "BLAS", "openblas", "folder", "files"):
         assert word in printed
+    speed = {line.split("  ")[1]: line for line in printed.splitlines() if "GF/s" in line or " ns " in line}
+    assert len(speed) == 3  # a matrix product, ReLU and tanh
+    assert cli.main(["info", "--no-speed"]) == 0
+    assert "GF/s" not in capsys.readouterr().out
 
 
 def test_as_a_process(toy: Path) -> None:
