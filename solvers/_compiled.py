@@ -38,6 +38,7 @@ from solvers._march import (
     H,
     T,
     march,
+    march_map,
 )
 from solvers._stepper import Grid, StepFailure, Stepper
 from solvers._threads import for_blocks
@@ -110,6 +111,7 @@ class CompiledRuns:
         self.states = np.array(states)
         self.times, self.values = np.empty((count, saves)), np.empty((count, saves))
         self.kept = np.empty((count, saves if keep else 0, size))
+        self.most = most
         self.shared = (
             method.scheme,
             (*method.control, most),
@@ -120,21 +122,14 @@ class CompiledRuns:
     def advance(self, budget: int, parallel: bool = True) -> None:
         """At most `budget` more steps of every run, on threads."""
 
+        scheme, control, grid, targets = self.shared
+        memory = (self.real, self.whole, self.states, self.times, self.values, self.kept, self.observed)
+
         def work(first: int, last: int) -> None:
-            march(
-                self.batch,
-                *self.shared,
-                self.real,
-                self.whole,
-                self.states,
-                self.times,
-                self.values,
-                self.kept,
-                self.observed,
-                first,
-                last,
-                budget,
-            )
+            if scheme is None:
+                march_map(self.batch, grid, targets, *memory, self.most, first, last, budget)
+            else:
+                march(self.batch, scheme, control, grid, targets, *memory, first, last, budget)
 
         for_blocks(work, self.whole.shape[0], parallel and self.whole.shape[0] > 1)
 
@@ -178,18 +173,20 @@ class CompiledStepper(Stepper):
         t: float,
         z: Array,
         t_end: float,
-        tableau: ButcherTableau,
+        tableau: ButcherTableau | None,
         *,
         step: float | None = None,
+        whole: bool = False,
         rtol: float = 0.0,
         atol: float = 0.0,
         first_step: float | None = None,
         max_step: float = math.inf,
     ) -> None:
-        self.grid = None if step is None else Grid(t, t_end, step)
+        self.grid = None if step is None else Grid(t, t_end, step, whole)
         super().__init__(flow, t, z, t_end if self.grid is None else self.grid.t_end)
         self.t0 = t
-        self.scheme = _scheme(tableau)
+        # a map has none
+        self.scheme = None if tableau is None else _scheme(tableau)
         floor = 0.0
         if self.grid is None and not getattr(flow, "smooth", True):
             floor = max(1.0, KINK_ACCURACY / rtol if rtol > 0 else 0.0)

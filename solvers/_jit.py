@@ -164,7 +164,7 @@ METHODS = {
     **dict.fromkeys(("value", "slope", "slope_from_value", "curvature", "curvature_from_value"), 1),
     **{"total": 3, "fill": 4},
     **{"potential": 1, "push": 2},
-    **{"observe": 2, "respond": 3, "objective": 2, "project": 1, "replica": 1},
+    **{"observe": 2, "respond": 3, "objective": 2, "project": 1, "replica": 1, "step": 3},
 }
 INLINED = {"error_model": "numpy", "forceinline": True, "fastmath": {"contract", "nsz"}}
 

@@ -358,3 +358,48 @@ def march(
                 if request <= PROBE:
                     problem.respond(vectors[LOOK], predictions[AT_LOOK], vectors[STAGES + whole[r, SLOT]])
         copy(vectors[STATE], Z[r])
+
+
+@kernel()
+def march_map(batch, grid, targets, real, whole, Z, times, values, kept, observed, most, first, last, budget):
+    """The same for maps, whose problems have ``step(z, h, k)``, in place, k counting from the start of the run."""
+    t0, t_end, step, count, short = grid
+    f = np.empty(observed)
+    z = np.empty(Z.shape[1])
+    for r in range(first, last):
+        if whole[r, STATUS] != RUNNING:
+            continue
+        problem = batch.replica(r)
+        copy(Z[r], z)
+        taken = 0
+        while True:
+            k = whole[r, STEPS]
+            at = whole[r, CURSOR]
+            if at == targets.size:
+                whole[r, STATUS] = DONE
+                break
+            if float(k) >= targets[at]:
+                problem.observe(z, f)
+                times[r, at], values[r, at] = real[r, T], problem.objective(z, f)
+                if kept.shape[1] > 0:
+                    copy(z, kept[r, at])
+                whole[r, CURSOR] = at + 1
+                if not math.isfinite(values[r, at]):
+                    whole[r, STATUS] = BAD_OBJECTIVE
+                    break
+                continue
+            if k >= most:
+                whole[r, STATUS] = OUT_OF_STEPS
+                break
+            if taken >= budget:
+                break
+            real[r, H] = t_end - real[r, T] if short and k == count - 1 else step
+            problem.step(z, real[r, H], k)
+            if not all_finite(z):
+                whole[r, STATUS] = BAD_STATE
+                break
+            copy(z, Z[r])
+            real[r, T] = t_end if k + 1 >= count else t0 + (k + 1) * step
+            whole[r, STEPS] = k + 1
+            whole[r, EVALUATIONS] += 1
+            taken += 1

@@ -8,6 +8,7 @@ import numpy as np
 
 from solvers import _check
 from solvers._auto import Auto
+from solvers._compiled import CompiledStepper
 from solvers._stepper import MapStepper
 from solvers.errors import InputError, PluginError
 from solvers.function_flow import FunctionFlow
@@ -80,7 +81,10 @@ def start_method(bound: Any, method: Any, t0: float, z: Array, t_end: float) -> 
                 f"the flow's step, {step:g}, is longer than the run from t = {t0:g} to "
                 f"{t_end:g}; take a smaller step or a later t_end"
             )
-        return MapStepper(bound, t0, z, t_end, step, whole=True), f"map(step={step:g})", "the flow is a map"
+        name, why = f"map(step={step:g})", "the flow is a map"
+        if getattr(bound, "program", None) is not None:
+            return CompiledStepper(bound, t0, z, t_end, None, step=step, whole=True), name, why
+        return MapStepper(bound, t0, z, t_end, step, whole=True), name, why
     if bound.kind == "sde":
         step = getattr(method, "step", None) if method is not None else getattr(bound, "default_step", None)
         if step is None:

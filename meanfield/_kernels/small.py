@@ -267,16 +267,19 @@ def _pull(layout, few, activation, positions, XT, kept, q, gradient):
 
 def small_program(bound: Any) -> SmallProgram | None:
     """The program of a bound Wasserstein flow of a two-layer network, if it is small and its parts compile."""
-    objective = bound.functional
+    if not can_compile(bound.functional):
+        return None
+    return SmallProgram(bound) if bound.functional.X.shape[0] * bound.shape[0] <= MOST_PAIRS else None
+
+
+def can_compile(objective: Any) -> bool:
+    """Whether network, loss and regularizer have compiled forms, for few inputs in double precision."""
     network = getattr(objective, "network", None)
     if not getattr(network, "compiled", False) or not hasattr(network, "activation"):
-        return None
+        return False
     if not hasattr(objective.loss, "fill") or not hasattr(objective.regularizer, "push"):
-        return None
-    if getattr(network, "dtype", "float64") != "float64":
-        return None
-    small = objective.X.shape[0] * bound.shape[0] <= MOST_PAIRS and network.d <= MOST_INPUTS
-    return SmallProgram(bound) if small else None
+        return False
+    return getattr(network, "dtype", "float64") == "float64" and network.d <= MOST_INPUTS
 
 
 class SmallProgram:
@@ -308,7 +311,7 @@ class SmallProgram:
         )
         signs = np.ones(bound.shape[0]) if bound.signs is None else bound.signs
         self.measure = np.array([bound.weights * signs, bound.weights, signs])
-        self.rate = bound.flow.time_factor * np.array(network.mobility)
+        self.rate = bound.flow.time_factor * np.array(network.mobility, dtype=np.float64)
         self.observed = objective.X.shape[0] * outputs
         self.floor = float(np.sqrt(np.mean(np.square(objective.y))))
         #: programs with equal keys can go in one batch

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from meanfield._kernels.small_sgd import sgd_program
 from meanfield.flows._bound import BoundParticles, require_measure
 from meanfield.networks.feature_map import as_inputs
 from meanfield.objective import Objective
@@ -14,6 +16,7 @@ from solvers import _check
 from solvers._rng import seed_words
 from solvers.errors import InputError
 from solvers.measure import ParticleMeasure
+from solvers.noise import fill_integers
 from solvers.protocols import Array
 
 
@@ -108,10 +111,27 @@ class SGD:
         """The measure at z, with the weights of `like`."""
         return self.prepare(like).unpack(z, like)
 
+    @property
+    def plain(self) -> bool:
+        """Whether batches are drawn from the data alike and with replacement: by numbers that compiled code draws too."""
+        return (
+            self.batch is not None
+            and self.sampler is None
+            and self.replace
+            and self.objective.sample_weight is None
+        )
+
     def batch_at(self, k: int) -> Objective:
         """The objective on the batch of iteration k."""
         if self.batch is None:
             return self.objective
+        if self.plain:
+            assert self.batch is not None
+            chosen = np.empty(self.batch, dtype=np.int64)
+            fill_integers(*self.words, k, 0, self.objective.X.shape[0], chosen)
+            return self.objective.on(
+                self.objective.X[chosen], self.objective.y[chosen], self._each(self.batch)
+            )
         draw = np.random.Generator(np.random.Philox(key=self.words, counter=[0, 0, 0, k]))
         if self.sampler is not None:
             X, y = self._fresh(self.sampler(draw, self.batch))
@@ -121,8 +141,6 @@ class SGD:
         if weight is not None:
             # Importance: data are drawn with their weights, then count alike.
             chosen = draw.choice(n, size=self.batch, replace=self.replace, p=weight / weight.sum())
-        elif self.replace:
-            chosen = draw.integers(0, n, size=self.batch)
         else:
             chosen = draw.choice(n, size=self.batch, replace=False)
         return self.objective.on(self.objective.X[chosen], self.objective.y[chosen], self._each(self.batch))
@@ -156,6 +174,11 @@ class _BoundSGD(BoundParticles):
     def __init__(self, flow: SGD, measure: ParticleMeasure) -> None:
         super().__init__(flow, measure)
         self.default_step = flow.step
+
+    @cached_property
+    def program(self) -> Any:
+        """The iteration as one compiled problem, where it is small enough for that; None elsewhere."""
+        return sgd_program(self)
 
     def step(self, z: Array, h: float, k: int) -> None:
         """One iteration, in place."""

@@ -13,6 +13,7 @@ import meanfield as mf
 import solvers
 from meanfield import activations
 from meanfield.flows.conic import _BoundConic
+from meanfield.flows.sgd import _BoundSGD
 from meanfield.flows.wasserstein import _BoundWasserstein
 
 RNG = np.random.default_rng(3)
@@ -26,6 +27,7 @@ def no_programs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_BoundWasserstein, "program", None)
         patch.setattr(_BoundConic, "program", None)
+        patch.setattr(_BoundSGD, "program", None)
         yield
 
 
@@ -194,3 +196,41 @@ def test_replicas_with_data_of_their_own(method: Any, activation: str) -> None:
         assert np.array_equal(alone["objective"], run["objective"])
         assert alone.stats["evaluations"] == run.stats["evaluations"]
         assert run.flow is flow and run.provenance["configuration"] == alone.provenance["configuration"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "network", "batch"),
+    [
+        (mf.SquaredLoss(), {}, 7),
+        (mf.SquaredLoss("sum"), {"outputs": 2, "scale": 2.0}, 1),
+        (mf.SquaredLoss(), {}, 16),
+    ],
+    ids=["mean", "sum of two outputs", "whole vectors"],
+)
+def test_stochastic_gradient_descent(loss: Any, network: dict[str, Any], batch: int) -> None:
+    objective, mu = problem("tanh", loss=loss, n=40, **network)
+    sgd = mf.SGD(objective, step=1e-3, batch=batch, rng=5)
+    assert sgd.prepare(mu).program is not None
+    mine = solvers.integrate(sgd, mu, 0.05, save=6)
+    with no_programs():
+        plain = solvers.integrate(sgd, mu, 0.05, save=6)
+    # fifty steps, each rounding its sums in another order
+    np.testing.assert_allclose(mine.final.positions, plain.final.positions, rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(mine["objective"], plain["objective"], rtol=1e-11)
+    several = [mf.SGD(objective, step=1e-3, batch=batch, rng=seed) for seed in (4, 5, 6)]
+    together = solvers.integrate(several, [mu] * 3, 0.05, save=6)
+    assert np.array_equal(together[1].final.positions, mine.final.positions)
+    assert not np.array_equal(together[0].final.positions, mine.final.positions)
+    watched = solvers.integrate(sgd, mu, 0.05, save=6, until=lambda state: False)
+    assert np.array_equal(watched.final.positions, mine.final.positions)
+
+
+def test_batches_are_the_same_numbers_for_everybody() -> None:
+    objective, _ = problem("tanh", n=1000)
+    one, other = (mf.SGD(objective, step=0.1, batch=50, rng=3) for _ in range(2))
+    for k in (0, 1, 7, 10**6):
+        assert np.array_equal(one.batch_at(k).X, other.batch_at(k).X)
+    assert not np.array_equal(one.batch_at(0).X, one.batch_at(1).X)
+    drawn = np.concatenate([one.batch_at(k).y for k in range(400)])
+    # 20000 draws of 1000 data: the mean of a standardized value is off by 1/sqrt(20000) = .007
+    assert abs((drawn.mean() - objective.y.mean()) / objective.y.std()) < 4 * 0.0071
