@@ -28,8 +28,9 @@ FLOAT = np.dtype(np.float64)
 class Layout(NamedTuple):
     """What a neuron is made of, and how inputs are grouped.
 
-    `few` is None with one output and up to three inputs (fused.py); else a group of outputs (tiled.py). `degree` is that
-    of a homogeneous activation, or None; `room` is 1 where activations are kept from prediction to pull-back, or None.
+    `few` is None with one output and up to three inputs (fused.py); else a group of outputs (tiled.py). `degree` is
+    that of a homogeneous activation, or None; `room` is 1 where activations are kept from prediction to pull-back, or
+    None.
     """
 
     like: Any
@@ -48,8 +49,8 @@ class SmallTwoLayer(NamedTuple):
     """``z_j' = -rate_j (s_j sum_i q_i grad Phi(z_j; x_i) + grad V(z_j))``, ``q = scale R'(f)``, one replica.
 
     Arrays are few, since each costs the compiler time: `inputs` (d, n) is padded by zeros as the kernels want it,
-    `targets` (3, k n) holds targets, weights and centre, `measure` (3, m) coefficients, masses and signs; `store` is room
-    for activations, or None.
+    `targets` (3, k n) holds targets, weights and centre, `measure` (3, m) coefficients, masses and signs; `store` is
+    room for activations, or None.
     """
 
     activation: Any

@@ -16,7 +16,7 @@ from solvers import _check
 from solvers._rng import seed_words
 from solvers.errors import InputError
 from solvers.measure import ParticleMeasure
-from solvers.noise import fill_integers
+from solvers.noise import integers
 from solvers.protocols import Array
 
 
@@ -113,7 +113,7 @@ class SGD:
 
     @property
     def plain(self) -> bool:
-        """Whether batches are drawn from the data alike and with replacement: by numbers that compiled code draws too."""
+        """Whether batches are drawn from the data alike, with replacement: by numbers that compiled code draws too."""
         return (
             self.batch is not None
             and self.sampler is None
@@ -127,8 +127,7 @@ class SGD:
             return self.objective
         if self.plain:
             assert self.batch is not None
-            chosen = np.empty(self.batch, dtype=np.int64)
-            fill_integers(*self.words, k, 0, self.objective.X.shape[0], chosen)
+            chosen = integers(self.words, k, self.batch, self.objective.X.shape[0])
             return self.objective.on(
                 self.objective.X[chosen], self.objective.y[chosen], self._each(self.batch)
             )
