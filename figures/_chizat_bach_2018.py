@@ -9,6 +9,7 @@ is a flow of its own (``kind = "map"``, what `solvers.integrate` accepts from a 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,18 +58,33 @@ class ForwardBackward:
         """One forward-backward step in place."""
         state = z.reshape(len(self.targets), -1, 2)
         w, theta = state[..., 0], state[..., 1]
-        value, slope = self.tables(theta)
-        r = self.residual(w, value)[..., None]
-        gradient = w * (slope @ r)[..., 0]
-        v = w - h * (value @ r)[..., 0]
+        value = self.table(theta)
+        r = self.residual(w, value)
+        # <r, phi> and <r, phi'>: the derivative of a harmonic is its partner times the frequency.
+        both = value @ np.stack([r, self.turn * r[:, ::-1]], axis=2)
+        v = w - h * both[..., 0]
+        move = h * self.mobility * w * both[..., 1]
         state[..., 0] = np.sign(v) * np.maximum(np.abs(v) - h * self.penalty, 0.0)
-        state[..., 1] = np.mod(theta - h * self.mobility * gradient, 2 * np.pi)
+        state[..., 1] = np.mod(theta - move, 2 * np.pi)
 
-    def tables(self, theta: Array) -> tuple[Array, Array]:
-        """phi and phi' of every particle, (replicas, m, n)."""
-        value, slope = self.spikes.tables(theta.reshape(-1, 1), slope=True)[0]
-        assert slope is not None
-        return value.reshape(*theta.shape, -1), slope.reshape(*theta.shape, -1)
+    @cached_property
+    def turn(self) -> Array:
+        """``<r, phi'> = <turn * reversed r, phi>``: with codes -k (sine), k (cosine), c(t; k)' = -k c(t; -k)."""
+        return np.asarray(self.spikes.codes[:, 0])
+
+    @cached_property
+    def amplitude(self) -> Array:
+        """Of the frequencies 0, 1, ...: the cosines at 0."""
+        return np.asarray(self.spikes.features([[0.0]], self.spikes.codes)[0, self.spikes.frequencies :])
+
+    def table(self, theta: Array) -> Array:
+        """phi of every particle, (replicas, m, n): harmonics as powers of exp(i theta), much cheaper than cosines."""
+        count = self.spikes.frequencies
+        one = np.exp(1j * theta)[..., None]
+        powers = np.cumprod(np.broadcast_to(one, (*theta.shape, count)), axis=-1) * self.amplitude[1:]
+        value = np.full((*theta.shape, 2 * count + 1), self.amplitude[0])
+        value[..., count + 1 :], value[..., :count] = powers.real, powers.imag[..., ::-1]
+        return value
 
     def residual(self, w: Array, value: Array) -> Array:
         """``(1/m) sum_j w_j phi(theta_j) - y``, (replicas, n)."""
@@ -77,7 +93,7 @@ class ForwardBackward:
     def objective(self, state: Array) -> Array:
         """F of every replica."""
         w = state[..., 0]
-        r = self.residual(w, self.tables(state[..., 1])[0])
+        r = self.residual(w, self.table(state[..., 1]))
         return np.asarray(0.5 * np.sum(r**2, axis=1) + self.penalty * np.abs(w).mean(axis=1))
 
     def grid(self, m: int) -> Array:

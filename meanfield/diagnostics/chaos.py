@@ -39,6 +39,9 @@ LABELS = {
     "independent": r"$W_2$ of two independent samples",
 }
 
+# Memory for the states of runs that go at once.
+HELD_BYTES = 256_000_000
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ChaosReport:
@@ -287,24 +290,24 @@ def width_study(
         clouds = {name: np.empty((len(m_all), repeats)) for name in ("wasserstein", "independent")}
     with _progress(sum(m_all) * repeats, "width") as advance:
         for i, m in enumerate(m_all):
-            for r in range(repeats):
-                seed = _cell(words, m, r)
-                chosen = _choose(M, m, seed)
-                student = _part(reference, chosen)
+            for some in _together(repeats, len(times) * m * reference.dim):
+                seeds = [_cell(words, m, r) for r in some]
+                chosen = [_choose(M, m, seed) for seed in seeds]
+                students = [_part(reference, indices) for indices in chosen]
                 if step is None:
-                    run = integrate(flow, student, float(times[-1]), save=times, keep="all", method=method)
+                    runs = integrate(flow, students, float(times[-1]), save=times, keep="all", method=method)
                 else:
-                    run = _descend(flow, student, times, step, batch, sampler, seed)
-                for k, state in enumerate(run.states):
-                    _record(distances, (i, r, k), predict(state) - targets[k],
-                            state.positions - whole.states[k].positions[chosen])  # fmt: skip
-                if cloud is not None:
-                    pair = generator(seed, "pair").permutation(M)[: 2 * m]
-                    clouds["wasserstein"][i, r] = cloud(
-                        run.final, _part(final, np.delete(np.arange(M), chosen))
-                    )
-                    clouds["independent"][i, r] = cloud(_part(final, pair[:m]), _part(final, pair[m:]))
-                advance(m)
+                    runs = _descend(flow, students, times, step, batch, sampler, seeds)
+                for r, seed, indices, run in zip(some, seeds, chosen, runs, strict=True):
+                    for k, state in enumerate(run.states):
+                        _record(distances, (i, r, k), predict(state) - targets[k],
+                                state.positions - whole.states[k].positions[indices])  # fmt: skip
+                    if cloud is not None:
+                        pair = generator(seed, "pair").permutation(M)[: 2 * m]
+                        others = _part(final, np.delete(np.arange(M), indices))
+                        clouds["wasserstein"][i, r] = cloud(run.final, others)
+                        clouds["independent"][i, r] = cloud(_part(final, pair[:m]), _part(final, pair[m:]))
+                advance(m * len(some))
     corrected = step is None if correct is None else bool(correct)
     if corrected:
         share = (M - 1) / (M - np.array(m_all, dtype=np.float64))
@@ -402,17 +405,19 @@ def step_study(
         for i, h in enumerate(h_all):
             grid, back = np.unique(own[i], return_inverse=True)
             at = [int(np.argmin(np.abs(whole.t - t))) for t in grid]
-            for r in range(count):
-                seed = _cell(words, int.from_bytes(struct.pack(">d", h), "big"), r)
+            for some in _together(count, len(grid) * start.positions.size):
                 if batch is None and sampler is None:
-                    run = integrate(flow, start, float(grid[-1]), save=grid, keep="all", method=Euler(h))
+                    runs = [integrate(flow, start, float(grid[-1]), save=grid, keep="all", method=Euler(h))]
                 else:
-                    run = _descend(flow, start, grid, h, batch, sampler, seed)
-                for k, where in enumerate(back):
-                    state, goal = run.states[where], at[where]
-                    _record(distances, (i, r, k), predict(state) - targets[goal],
-                            state.positions - whole.states[goal].positions)  # fmt: skip
-                advance(grid[-1] / h)
+                    bits = int.from_bytes(struct.pack(">d", h), "big")
+                    seeds = [_cell(words, bits, r) for r in some]
+                    runs = _descend(flow, [start] * len(some), grid, h, batch, sampler, seeds)
+                for r, run in zip(some, runs, strict=True):
+                    for k, where in enumerate(back):
+                        state, goal = run.states[where], at[where]
+                        _record(distances, (i, r, k), predict(state) - targets[goal],
+                                state.positions - whole.states[goal].positions)  # fmt: skip
+                advance(len(some) * grid[-1] / h)
     order = 1.0 if batch is None and sampler is None else 0.5
     theory = {"sup": order, "rms": order, "square": 2 * order, "coupled": order}
     settings = {
@@ -474,18 +479,28 @@ def _part(measure: ParticleMeasure, chosen: Any) -> ParticleMeasure:
     return ParticleMeasure(measure.positions[chosen], np.full(m, measure.mass / m), signs, measure.layout)
 
 
+def _together(count: int, numbers: int) -> Iterator[range]:
+    """Runs that go at once, as replicas: so many that their kept states, `numbers` float64 each, fit in memory."""
+    most = max(1, HELD_BYTES // (8 * numbers))
+    for first in range(0, count, most):
+        yield range(first, min(first + most, count))
+
+
 def _descend(
     flow: WassersteinFlow,
-    start: ParticleMeasure,
+    starts: list[ParticleMeasure],
     times: Array,
     step: float,
     batch: Any,
     sampler: Any,
-    seed: Any,
+    seeds: list[Any],
 ) -> Any:
-    """SGD on the clock of the flow, saved at `times`, which are whole multiples of the step."""
-    descent = SGD(flow.objective, step, batch=batch, rng=seed, sampler=sampler, time_unit=flow.time_unit)
-    return integrate(descent, start, float(times[-1]), save=times, keep="all")
+    """SGD on the clock of the flow, saved at `times`, which are whole multiples of the step; a seed each."""
+    descents = [
+        SGD(flow.objective, step, batch=batch, rng=seed, sampler=sampler, time_unit=flow.time_unit)
+        for seed in seeds
+    ]
+    return integrate(descents, starts, float(times[-1]), save=times, keep="all")
 
 
 def _record(distances: dict[str, Array], cell: tuple[int, int, int], gap: Array, shift: Array) -> None:

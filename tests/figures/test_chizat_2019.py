@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import meanfield as mf
+import solvers
 from figures import chizat_2019_deconvolution as deconvolution
 from figures import chizat_2019_success as success
 
@@ -141,3 +142,40 @@ def test_surprise_is_a_z_score_between_two_maps() -> None:
     error = np.sqrt(0.5) * np.sqrt(1 / 2 + 1 / 10)
     assert success.surprise(finals, columns, 0.5) == pytest.approx(0.0, abs=1e-15)
     assert success.surprise(finals, columns, 0.2) == pytest.approx(0.3 / error, rel=1e-12)
+
+
+def test_spike_cells_are_in_the_bits_of_runs_alone() -> None:
+    config = success.Config(draws=2, widths=(4, 6), ratios=(1.0, 0.0625), iterations=30)
+    together = success.spike_cells(config, np.random.default_rng(4))
+    rng = np.random.default_rng(4)
+    for cells in together:
+        positions, masses = mf.data.spikes(success.TRUE_SPIKES, dim=1, rng=rng)
+        objective = mf.Objective.deconvolution(
+            success.SPIKES, positions, masses, mf.TotalVariation(success.SPIKE_PENALTY)
+        )
+        for (i, j), value in np.ndenumerate(cells):
+            m, ratio = config.widths[j], config.ratios[i]
+            alone = solvers.integrate(
+                mf.ConicFlow(objective, config.alpha, ratio * config.alpha),
+                mf.ParticleMeasure(2 * np.pi * np.arange(m)[:, None] / m, np.full(m, 0.25 / m)),
+                30,
+                method=solvers.Euler(step=1.0),
+            )
+            assert value == alone["objective"][-1]
+
+
+def test_first_below_finds_the_first_save_by_its_certificate() -> None:
+    objective = one_spike()
+    run = solvers.integrate(
+        mf.ConicFlow(objective, 0.01, 0.01),
+        mf.ParticleMeasure([[1.0], [2.2], [4.0]], [0.1, 0.1, 0.1]),
+        600,
+        method=solvers.Euler(step=1.0),
+        save=np.arange(0, 601, 50),
+        keep="all",
+    )
+    gaps = np.array([objective.certificate(nu).gap for nu in run.states])
+    for accuracy in (gaps[3] + 1e-12, gaps[7] + 1e-12):
+        at = int(np.argmax(gaps < accuracy))
+        assert deconvolution.first_below(accuracy, objective, run) == (run.t[at], gaps[at])
+    assert deconvolution.first_below(0.0, objective, run) == (600.0, gaps[-1])

@@ -91,6 +91,19 @@ def test_cells_do_not_depend_on_the_other_cells() -> None:
     np.testing.assert_allclose(one.distances["rms"][0, 0], steps.distances["rms"][2, 0], rtol=0, atol=1e-8)
 
 
+@pytest.mark.parametrize("options", [{}, {"step": 0.1, "batch": 3}])
+def test_students_that_go_together_have_the_bits_of_students_alone(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective, reference = tanh_problem()
+    together = mf.chaos.width_study(objective, reference, [4, 8], 0.5, repeats=3, rng=2, save=3, **options)
+    # Memory for one run at a time.
+    monkeypatch.setattr(mf.chaos, "HELD_BYTES", 1)
+    alone = mf.chaos.width_study(objective, reference, [4, 8], 0.5, repeats=3, rng=2, save=3, **options)
+    for name, values in together.distances.items():
+        np.testing.assert_array_equal(values, alone.distances[name])
+
+
 def test_sgd_students_run_on_the_clock_of_the_flow() -> None:
     """Full-batch SGD is Euler's method, also where time is divided by scale^2."""
     flow = mf.WassersteinFlow(linear(scale=3.0), time_unit="alpha")
