@@ -192,12 +192,16 @@ def push(direction, XT, front, back, outer, bias, S, D, change, partial, first, 
     outputs, n = partial.shape[1:]
     m = direction.shape[0]
     d = XT.shape[0]
+    inner_part = np.empty((BLOCK, d))
     for block in range(first, last):
         low = block * BLOCK
         high = min(m, low + BLOCK)
         rows = partial[block]
         rows[:] = 0.0
-        np.dot(np.ascontiguousarray(direction[low:high, outer : outer + d]), XT, change[low:high])
+        for j in range(low, high):
+            for k in range(d):
+                inner_part[j - low, k] = direction[j, outer + k]
+        np.dot(inner_part[: high - low], XT, change[low:high])
         for j in range(low, high):
             s, slope, dz = S[j], D[j], change[j]
             shift = direction[j, outer + d] if bias else 0.0
@@ -218,7 +222,7 @@ def pull(
     outputs, n = q.shape
     d = X.shape[1]
     m = positions.shape[0]
-    store = np.empty((BLOCK, n))
+    store, inner_part = np.empty((BLOCK, n)), np.empty((BLOCK, d))
     for block in range(first, last):
         low = block * BLOCK
         high = min(m, low + BLOCK)
@@ -250,7 +254,11 @@ def pull(
                 for i in range(n):
                     shift += c[i]
                 gradient[j, outer + d] = shift
-        gradient[low:high, outer : outer + d] = np.dot(store[: high - low], X)
+        # Through an array of its own, and loops: assigning to a slice costs the compiler seconds.
+        np.dot(store[: high - low], X, inner_part[: high - low])
+        for j in range(low, high):
+            for k in range(d):
+                gradient[j, outer + k] = inner_part[j - low, k]
 
 
 @compiled()
