@@ -11,6 +11,7 @@ import numpy as np
 
 from meanfield.networks.feature_map import FeaturesOnData
 from solvers import _check
+from solvers._vecmath import fill_cosines_and_sines
 from solvers.errors import InputError
 from solvers.protocols import Array
 from solvers.spaces import Torus
@@ -84,7 +85,8 @@ class Spikes:
         result: list[tuple[Array, Array | None]] = []
         for k in range(self.dim):
             angles = positions[:, k, None] * harmonics
-            cosine, sine = np.cos(angles), np.sin(angles)
+            cosine, sine = np.empty_like(angles), np.empty_like(angles)
+            fill_cosines_and_sines(angles, cosine, sine)
             value, derivative = np.empty(shape), None
             value[:, nf] = amplitude[nf]
             np.multiply(sine[:, ::-1], amplitude[:nf], out=value[:, :nf])
