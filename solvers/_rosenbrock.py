@@ -66,8 +66,8 @@ class RosenbrockStepper(AdaptiveStepper):
             )
         if getattr(flow, "rank", None) is None and size > LARGEST_DENSE:
             raise InputError(
-                f"{self.name} would need a full Jacobian of {size} coordinates, since this flow knows no form of low rank; "
-                f"that is made up to {LARGEST_DENSE}: use solvers.RKC2()"
+                f"{self.name} would need a full Jacobian of {size} coordinates, and "
+                f"makes it up to {LARGEST_DENSE}, where a flow knows no form of low rank; use solvers.RKC2()"
             )
 
     # -- the linear system ------------------------------------------------------------------------------------
