@@ -173,14 +173,24 @@ def mean_beyond(a: Array, d: int) -> Array:
 def tail(d: int) -> Any:
     """``P(T > a)`` on [0, 1]: the cubics that fit it and its slope, minus the density of T, on 4000 intervals.
 
-    Measured: within 2e-12 of the incomplete beta function for d = 40 and 320, and 20 times faster.
+    Measured: within 3e-12 of the incomplete beta function for d = 40 and 320, and far faster. The intervals are
+    equal, so that a point's interval is known without the search that scipy's spline makes.
     """
     from scipy.interpolate import CubicHermiteSpline
     from scipy.special import betainc
 
-    a = np.linspace(0.0, 1.0, 4001)
+    count = 4000
+    a = np.linspace(0.0, 1.0, count + 1)
     density = np.exp(lgamma(d / 2) - lgamma((d - 1) / 2)) / np.sqrt(np.pi) * (1 - a * a) ** ((d - 3) / 2)
-    return CubicHermiteSpline(a, 0.5 * betainc((d - 1) / 2, 0.5, 1 - a * a), -density)
+    cubics = CubicHermiteSpline(a, 0.5 * betainc((d - 1) / 2, 0.5, 1 - a * a), -density).c
+
+    def evaluate(x: Array) -> Array:
+        at = np.minimum((count * x).astype(np.int64), count - 1)
+        t = x - a[at]
+        third, second, first, constant = (cubics[k][at] for k in range(4))
+        return np.asarray(((third * t + second) * t + first) * t + constant)
+
+    return evaluate
 
 
 def lengths(d: int, nodes: int = 32) -> tuple[Array, Array]:
