@@ -76,15 +76,6 @@ def erf_weight(x: Any) -> Any:
     return x * mpmath.erfc(x) / mpmath.erf(x) if x else mpmath.sqrt(mpmath.pi) / 2
 
 
-def sin_tail(q: Any) -> Any:
-    r = mpmath.sqrt(q)
-    return (mpmath.sin(r) - r) / r**3 if q > mpf(10) ** -25 else -mpf(1) / 6
-
-
-def cos_tail(q: Any) -> Any:
-    return (mpmath.cos(mpmath.sqrt(q)) - 1 + q / 2) / q**2 if q > mpf(10) ** -20 else mpf(1) / 24
-
-
 def log_slope(g: Any) -> Any:
     return -2 * mpmath.log1p(g) / g if abs(g) > mpf(10) ** -20 else mpf(-2)
 
@@ -102,15 +93,12 @@ def cosine(q: Any) -> Any:
 def main() -> None:
     half = mpmath.log(2) / 2 * mpf("1.0001")
     seam = 4 * ((mpmath.sqrt(2) - 1) / (mpmath.sqrt(2) + 1)) ** 2 * mpf("1.0001")
-    eighth = (mpmath.pi / 4) ** 2 * mpf("1.0002")
     low, high = (mpf("1.0001") * (mpmath.sqrt(x) - 1) for x in (mpf(1) / 2, mpf(2)))
     for name, f, weight, bottom, tops, degrees in (
         ("_exp_tail", exp_tail, lambda r: mpf(1), -half, (half, half), (9, 4)),
         ("_log_tail_unit", log_tail, lambda q: q, mpf(0), (mpf(4) / 9, mpf(4) / 9), (9, 3)),
         ("_log_tail", log_tail, lambda q: q, mpf(0), (seam, seam), (6, 2)),
         ("_erf_rest", erf_rate, erf_weight, mpf(0), (mpf("5.95"), mpf(4)), (23, 8)),
-        ("_sin_tail", sin_tail, lambda q: q, mpf(0), (eighth, eighth), (5, 2)),
-        ("_cos_tail", cos_tail, lambda q: q * q, mpf(0), (eighth, eighth), (5, 2)),
         ("LOG", log_slope, lambda g: mpf(1), low, (high,), (15,)),
         ("SINE", sine, lambda q: mpf(1), mpf(0), (mpf(1) / 16,), (6,)),
         ("COSINE", cosine, lambda q: mpf(1), mpf(0), (mpf(1) / 16,), (7,)),

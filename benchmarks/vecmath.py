@@ -43,8 +43,6 @@ FUNCTIONS: dict[str, tuple[Any, Any]] = {
     "log": (np.log, math.log),
     "log1p": (np.log1p, math.log1p),
     "erf": (special.erf, math.erf),
-    "sin": (np.sin, math.sin),
-    "cos": (np.cos, math.cos),
 }
 
 

@@ -198,30 +198,6 @@ def other_half_power_of_two(typingctx: Any, t: Any) -> Any:
     return t(t), codegen
 
 
-@intrinsic
-def is_odd(typingctx: Any, t: Any) -> Any:
-    """Whether n is odd, where t = 1.5 * 2^mantissa + n."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        f = _Format(args[0])
-        return builder.trunc(f.bits(builder, args[0]), ir.IntType(1))
-
-    return types.boolean(t), codegen
-
-
-@intrinsic
-def turned(typingctx: Any, x: Any, t: Any) -> Any:
-    """``(-1)^(n // 2) x`` for the same t: the sign after n quarters of a turn."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        f = _Format(args[0])
-        bit = builder.and_(builder.lshr(f.bits(builder, args[1]), f.word(1)), f.word(1))
-        sign = builder.shl(bit, f.word(f.integer.width - 1))
-        return f.number(builder, builder.xor(f.bits(builder, args[0]), sign))
-
-    return x(x, t), codegen
-
-
 def _offset(f: _Format) -> int:
     """What moves the border between two exponents from 1 to sqrt(1/2), as a difference of bit patterns."""
     root = 0x3F3504F3 if f.mantissa == 23 else 0x3FE6A09E667F3BCD

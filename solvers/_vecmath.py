@@ -1,4 +1,4 @@
-"""exp, expm1, tanh, sigmoid, softplus, log, log1p, erf, sin and cos without branches: LLVM vectorizes their loops.
+"""exp, expm1, tanh, sigmoid, softplus, log, log1p and erf, branch-free, so that LLVM vectorizes loops over them.
 
 Numba's ``math.exp`` and ``math.tanh`` are calls into libm, one number at a time: 10 to 15 ns each. These are plain
 arithmetic: argument reduction by multiples of log 2, a polynomial, and the exponent put together as bits. They
@@ -10,7 +10,7 @@ They are compiled without fast-math flags and say ``fma`` where they mean it, so
 bits in any loop, vectorized or not, and in plain Python. Errors stated in units in the last place (ulp) are the
 largest found against 200-bit arithmetic (tests), float64 and float32 alike. Nanoseconds a number, float64 / float32,
 in a loop over numbers in L1 on Emerald Rapids with 512-bit lanes: exp .68/.25, expm1 .65/.23, tanh .84/.34, sigmoid
-.79/.35, softplus 1.4/.46, erf 1.5/.40, log .97/.41, log1p 1.4/.50, sin or cos 1.1/.45 (benchmarks/vecmath.py).
+.79/.35, softplus 1.4/.46, erf 1.5/.40, log .97/.41, log1p 1.4/.50 (benchmarks/vecmath.py).
 
 Polynomials are minimax fits (Remez exchange in 240-bit arithmetic, benchmarks/minimax.py), rounded to double.
 """
@@ -24,7 +24,6 @@ from solvers._floats import (
     exponent,
     fma,
     half_power_of_two,
-    is_odd,
     magnitude,
     other_half_power_of_two,
     polynomial,
@@ -32,7 +31,6 @@ from solvers._floats import (
     real,
     signed,
     significand,
-    turned,
 )
 from solvers._jit import compiled
 
@@ -90,25 +88,6 @@ _erf_rest = polynomial(
      -0.00016035067898875492, 0.0016669703467660508, -0.0006328010727693361, 0.00011763035793075669,
      -9.254978153180643e-06),
 )  # fmt: skip
-# (sin r - r) / r^3 and (cos r - 1 + q/2) / q^2 in q = r^2 on |r| <= pi/4; errors times q, and q^2, 3.4e-18 and 3.6e-9,
-# 4.7e-20 and 9.6e-11.
-_sin_tail = polynomial(
-    (-0.16666666666666632, 0.008333333333322413, -0.00019841269829807688, 2.7557313691893215e-06,
-     -2.505075811299679e-08, 1.5896795582363928e-10),
-    (-0.16666654936542719, 0.008332177679749706, -0.00019517233980994675),
-)  # fmt: skip
-_cos_tail = polynomial(
-    (0.0416666666666666, -0.0013888888888874125, 2.4801587289482255e-05, -2.755731435235222e-07,
-     2.087572327577985e-09, -1.1359647931629671e-11),
-    (0.041666646859465056, -0.0013887367146166606, 2.4438404548494522e-05),
-)  # fmt: skip
-# pi/2 as a sum of three numbers, with 160 (72) bits, and how far they suffice.
-TWO_OVER_PI = constant(0.6366197723675814)
-QUARTER_1 = constant(1.5707963267948966, 1.5707963705062866)
-QUARTER_2 = constant(6.123233995736766e-17, -4.371138828673793e-08)
-QUARTER_3 = constant(-1.4973849048591698e-33, -1.7151245100058819e-15)
-QUARTERS = constant(1.5 * 2.0**52, 1.5 * 2.0**23)
-TURN_TOP = constant(2.0**30, 2.0**20)
 
 strict = compiled(fastmath=False, forceinline=True)
 
@@ -235,51 +214,3 @@ def erf(x: float) -> float:
     size = magnitude(x)
     y = ERF_TOP(x) if size > ERF_TOP(x) else size
     return signed(_expm1_falling(-fma(y, ERF_SLOPE(x), y * _erf_rest(y))), x)
-
-
-@strict
-def _sin_and_cos_reduced(x: float, k: float) -> tuple[float, float]:
-    """sin r and cos r for r = x - k pi/2; the first difference is exact, whatever k."""
-    r = fma(-k, QUARTER_3(x), fma(-k, QUARTER_2(x), fma(-k, QUARTER_1(x), x)))
-    q = r * r
-    return fma(r * q, _sin_tail(q), r), fma(q * q, _cos_tail(q), fma(-HALF(x), q, ONE(x)))
-
-
-@strict
-def sin(x: float) -> float:
-    """Sine; at most 1.6 ulp off for |x| up to 2^30 (2^20 in float32), NaN beyond."""
-    x = real(x)
-    t = fma(x, TWO_OVER_PI(x), QUARTERS(x))
-    sine, cosine = _sin_and_cos_reduced(x, t - QUARTERS(x))
-    value = turned(cosine if is_odd(t) else sine, t)
-    value = x if x == ZERO(x) else value  # -0.0
-    return value if magnitude(x) <= TURN_TOP(x) else NOT_A_NUMBER(x)
-
-
-@strict
-def cos(x: float) -> float:
-    """Cosine; at most 1.6 ulp off for |x| up to 2^30 (2^20 in float32), NaN beyond."""
-    x = real(x)
-    t = fma(x, TWO_OVER_PI(x), QUARTERS(x))
-    sine, cosine = _sin_and_cos_reduced(x, t - QUARTERS(x))
-    value = turned(sine if is_odd(t) else cosine, t + ONE(x))
-    return value if magnitude(x) <= TURN_TOP(x) else NOT_A_NUMBER(x)
-
-
-@compiled(fastmath=False)
-def fill_cosines_and_sines(angles, cosines, sines):
-    """cosines[...] = cos(angles[...]), sines[...] = sin(angles[...]), float64 arrays of one shape, C-contiguous.
-
-    An angle beyond 2^30 costs a call of libm.
-    """
-    x, c, s = angles.reshape(angles.size), cosines.reshape(angles.size), sines.reshape(angles.size)
-    far = 0
-    for i in range(x.size):
-        c[i] = cos(x[i])
-        s[i] = sin(x[i])
-        far += abs(x[i]) > 2.0**30
-    if far > 0:
-        for i in range(x.size):
-            if abs(x[i]) > 2.0**30:
-                c[i] = math.cos(x[i])
-                s[i] = math.sin(x[i])

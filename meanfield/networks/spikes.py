@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from meanfield._kernels import harmonics
 from meanfield.networks.feature_map import FeaturesOnData
 from solvers import _check
-from solvers._vecmath import fill_cosines_and_sines
 from solvers.errors import InputError
 from solvers.protocols import Array
 from solvers.spaces import Torus
@@ -79,24 +79,13 @@ class Spikes:
 
         Without `slope` the derivative is None.
         """
-        nf, amplitude = self.frequencies, self._amplitude
-        harmonics = np.arange(1, nf + 1)
-        shape = (positions.shape[0], 2 * nf + 1)
+        amplitude = self._amplitude
+        shape = (positions.shape[0], amplitude.size)
         result: list[tuple[Array, Array | None]] = []
         for k in range(self.dim):
-            angles = positions[:, k, None] * harmonics
-            cosine, sine = np.empty_like(angles), np.empty_like(angles)
-            fill_cosines_and_sines(angles, cosine, sine)
-            value, derivative = np.empty(shape), None
-            value[:, nf] = amplitude[nf]
-            np.multiply(sine[:, ::-1], amplitude[:nf], out=value[:, :nf])
-            np.multiply(cosine, amplitude[nf + 1 :], out=value[:, nf + 1 :])
-            if slope:
-                derivative = np.empty(shape)
-                derivative[:, nf] = 0.0
-                np.multiply((harmonics * cosine)[:, ::-1], amplitude[:nf], out=derivative[:, :nf])
-                np.multiply(-harmonics * sine, amplitude[nf + 1 :], out=derivative[:, nf + 1 :])
-            result.append((value, derivative))
+            value, derivative = np.empty(shape), np.empty(shape)
+            harmonics.fill(np.ascontiguousarray(positions[:, k]), amplitude, value, derivative)
+            result.append((value, derivative if slope else None))
         return result
 
     def check_inputs(self, X: Any) -> Array:
