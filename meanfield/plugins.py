@@ -60,9 +60,12 @@ def check_activation(activation: Any) -> bool:
     # A global constant of the user's script may have changed since the class was checked.
     identity = (key(activation), None if ours else fingerprint(type(activation), METHODS))
     if identity not in _accepted:
-        _check_slope(activation)
-        if hasattr(activation, "slope_from_value"):
-            _check_slope_from_value(activation)
+        _check_derivative(activation, "slope", "value")
+        _check_shortcut(activation, "slope")
+        curved = hasattr(activation, "curvature") or hasattr(activation, "curvature_from_value")
+        if curved and getattr(activation, "smooth", True):
+            _check_derivative(activation, "curvature", "slope")
+            _check_shortcut(activation, "curvature")
         # Compiled code of our own is compared with plain Python by the tests, not in every process.
         _accepted[identity] = ours or _compiles(activation)
     return _accepted[identity]
@@ -84,32 +87,35 @@ def _evaluate(activation: Any, method: str, z: float) -> float:
     return value
 
 
-def _check_slope(activation: Any) -> None:
+def _check_derivative(activation: Any, method: str, base: str) -> None:
+    """One method against central differences of another."""
     step = 1e-5
     for z in POINTS:
-        slope = _evaluate(activation, "slope", float(z))
-        high = _evaluate(activation, "value", float(z + step))
-        low = _evaluate(activation, "value", float(z - step))
+        slope = _evaluate(activation, method, float(z))
+        high = _evaluate(activation, base, float(z + step))
+        low = _evaluate(activation, base, float(z - step))
         difference = (high - low) / (2 * step)
         # Central differences: error step^2 |sigma'''|/6 plus rounding eps |sigma|/step, here about 1e-9 and 1e-11.
         size = 1.0 + abs(slope) + abs(difference)
         if abs(slope - difference) > 1e-5 * size + 1e-10 * (abs(high) + abs(low)) / step * 1e-1:
             raise PluginError(
-                f"{name(activation)}.slope is not the derivative of value: at z = {z:.4g} slope gives {slope:.6g}, "
-                f"finite differences of value give {difference:.6g}"
+                f"{name(activation)}.{method} is not the derivative of {base}: at z = {z:.4g} {method} gives "
+                f"{slope:.6g}, finite differences of {base} give {difference:.6g}"
             )
 
 
-def _check_slope_from_value(activation: Any) -> None:
-    """The shortcut, where there is one, against the slope itself."""
+def _check_shortcut(activation: Any, method: str) -> None:
+    """``slope_from_value`` or ``curvature_from_value``, where there is one, against the derivative itself."""
+    if not hasattr(activation, f"{method}_from_value"):
+        return
     for z in POINTS:
-        slope = _evaluate(activation, "slope", float(z))
-        shortcut = _evaluate(activation, "slope_from_value", _evaluate(activation, "value", float(z)))
-        # Saturated values keep the slope to their own rounding only.
+        slope = _evaluate(activation, method, float(z))
+        shortcut = _evaluate(activation, f"{method}_from_value", _evaluate(activation, "value", float(z)))
+        # Saturated values keep a derivative to their own rounding only.
         if abs(slope - shortcut) > 1e-9 * (1.0 + abs(slope)):
             raise PluginError(
-                f"{name(activation)}.slope_from_value is not the slope: at z = {z:.4g} it gives {shortcut:.6g}, "
-                f"slope gives {slope:.6g}"
+                f"{name(activation)}.{method}_from_value is not the {method}: at z = {z:.4g} it gives {shortcut:.6g}, "
+                f"{method} gives {slope:.6g}"
             )
 
 

@@ -77,13 +77,13 @@ class SignedSquareReLU:
         return np.asarray(2 * np.abs(w) * ((active * np.asarray(q)) @ inputs))
 
     def jvp(self, positions: Any, X: Any, direction: Any) -> Array:
-        """grad Phi(w_j; x_i) . direction_j (m, d), the active pattern held fixed: (m, n)."""
+        """grad Phi(w_j; x_i) . v_j for the `direction` v (m, d), the active pattern held fixed: (m, n)."""
         w, inputs = np.asarray(positions, dtype=np.float64), self._inputs(X)
         active = (w * np.abs(w)) @ inputs.T > 0
         return np.asarray(active * ((2 * np.abs(w) * direction) @ inputs.T))
 
     def curved(self, positions: Any, X: Any, q: Any, direction: Any) -> Array:
-        """sum_i q_i Hess Phi(w_j; x_i) direction_j (m, d), the active pattern held fixed: (m, d)."""
+        """sum_i q_i Hess Phi(w_j; x_i) v_j for the `direction` v (m, d), the active pattern held fixed: (m, d)."""
         w, inputs = np.asarray(positions, dtype=np.float64), self._inputs(X)
         active = (w * np.abs(w)) @ inputs.T > 0
         return np.asarray(2 * np.sign(w) * direction * ((active * np.asarray(q)) @ inputs))

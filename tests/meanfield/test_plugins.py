@@ -48,6 +48,19 @@ class WrongShortcut(NamedTuple):
         return 1.0 - s
 
 
+class WrongCurvature(NamedTuple):
+    gain: float = 1.0
+
+    def value(self, z: float) -> float:
+        return math.sin(z)
+
+    def slope(self, z: float) -> float:
+        return math.cos(z)
+
+    def curvature(self, z: float) -> float:
+        return math.sin(z)
+
+
 class ReturnsArray(NamedTuple):
     gain: float = 1.0
 
@@ -113,6 +126,7 @@ def test_a_users_activation_trains_as_a_built_in_does() -> None:
     [
         (WrongSlope(), "not the derivative"),
         (WrongShortcut(), "slope_from_value"),
+        (WrongCurvature(), "curvature is not the derivative of slope"),
         (ReturnsArray(), "one number"),
         (GivesNaN(), "nan"),
         (Complex(), "one number"),
