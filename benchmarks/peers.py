@@ -1,7 +1,8 @@
 """One full-batch gradient-flow step of a two-layer network, as a user of each library would write it.
 
 theta = (a, w, b), all layers moving, squared loss ``1/2 mean (f - y)^2``, no regularizer. Each peer is a function
-``make(activation, X, y, a, W, b, step, dtype) -> advance(steps) -> predictions``, or None with the reason why not.
+``make(activation, X, y, a, W, b, step) -> advance(steps) -> predictions``; the type of the arrays, float64 or float32,
+is the precision of the work.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ def ours(activation: str, X: Any, y: Any, a: Any, W: Any, b: Any, step: float) -
     import meanfield as mf
     import solvers
 
-    network = mf.TwoLayer(activation, d=X.shape[1])
+    network = mf.TwoLayer(activation, d=X.shape[1], dtype=X.dtype.name)
+    X, y, a, W, b = (np.asarray(v, dtype=np.float64) for v in (X, y, a, W, b))
     flow = mf.WassersteinFlow(mf.Objective(network, X, y))
     start = mf.ParticleMeasure.from_arrays(a=a, w=W, b=b)
 
@@ -53,20 +55,26 @@ def numpy(activation: str, X: Any, y: Any, a: Any, W: Any, b: Any, step: float) 
     return advance
 
 
-def torch_eager(activation: str, X: Any, y: Any, a: Any, W: Any, b: Any, step: float) -> Advance:
-    """PyTorch, eager mode, autograd, manual update without an optimizer object."""
+def torch_eager(
+    activation: str, X: Any, y: Any, a: Any, W: Any, b: Any, step: float, compiled: bool = False
+) -> Advance:
+    """PyTorch, autograd, manual update without an optimizer object; eager, or the loss through torch.compile."""
     import torch
 
     inputs, targets = torch.from_numpy(X), torch.from_numpy(y)
     sigma = torch.relu if activation == "relu" else torch.tanh
+    m = a.shape[0]
+
+    def risk(outer: Any, inner: Any, shift: Any) -> Any:
+        f = sigma(inputs @ inner.T + shift) @ outer / m
+        return 0.5 * torch.mean((f - targets) ** 2)
+
+    loss = torch.compile(risk) if compiled else risk
 
     def advance(steps: int) -> Any:
         layers = [torch.from_numpy(v.copy()).requires_grad_() for v in (a, W, b)]
-        m = a.shape[0]
         for _ in range(steps):
-            f = sigma(inputs @ layers[1].T + layers[2]) @ layers[0] / m
-            loss = 0.5 * torch.mean((f - targets) ** 2)
-            gradients = torch.autograd.grad(loss, layers)
+            gradients = torch.autograd.grad(loss(*layers), layers)
             with torch.no_grad():
                 for layer, gradient in zip(layers, gradients, strict=True):
                     layer -= step * m * gradient
@@ -74,6 +82,11 @@ def torch_eager(activation: str, X: Any, y: Any, a: Any, W: Any, b: Any, step: f
             return (sigma(inputs @ layers[1].T + layers[2]) @ layers[0] / m).numpy()
 
     return advance
+
+
+def torch_compile(activation: str, X: Any, y: Any, a: Any, W: Any, b: Any, step: float) -> Advance:
+    """PyTorch with the loss (and its gradient) compiled; needs a C++ compiler."""
+    return torch_eager(activation, X, y, a, W, b, step, compiled=True)
 
 
 def jax_scan(activation: str, X: Any, y: Any, a: Any, W: Any, b: Any, step: float) -> Advance:
@@ -108,4 +121,10 @@ def jax_scan(activation: str, X: Any, y: Any, a: Any, W: Any, b: Any, step: floa
     return advance
 
 
-PEERS: dict[str, Any] = {"ours": ours, "numpy": numpy, "torch": torch_eager, "jax": jax_scan}
+PEERS: dict[str, Any] = {
+    "ours": ours,
+    "numpy": numpy,
+    "torch": torch_eager,
+    "compile": torch_compile,
+    "jax": jax_scan,
+}

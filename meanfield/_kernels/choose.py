@@ -19,7 +19,7 @@ from solvers.protocols import Array
 # Inputs up to which a datum fits in registers (one output).
 FUSED_UP_TO_INPUTS = 3
 # Inputs from which products with BLAS are faster than tiles.
-BLAS_FROM_INPUTS = 128
+BLAS_FROM_INPUTS = 400
 # Bytes of activations that are worth keeping between prediction and pull-back: more than that, and memory is slower
 # than computing them again. Cheap activations of few inputs are never kept.
 KEPT_BYTES = 64_000_000

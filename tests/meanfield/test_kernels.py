@@ -20,7 +20,7 @@ from solvers.testing import check_flow
 
 # Blocks of 64 and 128 particles in groups of 4, data in vectors of 8 and stretches of 256: sizes around all of them.
 SIZES = [(1, 1), (2, 3), (3, 2), (63, 65), (64, 64), (65, 63), (130, 300)]
-STRATEGIES = {2: fused, 10: tiled, 130: two_layer_blas}
+STRATEGIES = {2: fused, 10: tiled, 400: two_layer_blas}
 LAYERS = [(1, None, True), (1, None, False), (1, 2.0, True), (3, None, True), (6, None, False)]
 KNOTS = activations.PiecewiseLinear([(-1.0, 0.5), (0.5, -2.5), (1.5, 7.5)]).prepared()
 ACTIVATIONS = [KNOTS if name == "piecewise_linear" else cls() for name, cls in activations.BY_NAME.items()]
@@ -106,7 +106,7 @@ def test_every_activation_agrees_with_numpy(activation: Any, d: int) -> None:
 def test_activations_that_are_kept_are_those_that_are_computed_again(
     activation: Any, monkeypatch: Any
 ) -> None:
-    for d in (3, 30, 130):
+    for d in (3, 30, 400):
         X, positions, coefficients, q = problem(70, 90, d, 1, None, True)
         for most in (0, 10**9):
             monkeypatch.setattr(choose, "KEPT_BYTES", most)
@@ -115,7 +115,7 @@ def test_activations_that_are_kept_are_those_that_are_computed_again(
             agree(found, reference(activation, X, positions, coefficients, q, None, True)[2], 1e-12)
 
 
-@pytest.mark.parametrize("d", [2, 10, 130])
+@pytest.mark.parametrize("d", [2, 10, 400])
 @pytest.mark.parametrize("activation", [mf.ReLU(), mf.Tanh(), mf.LeakyReLU(0.2)], ids=repr)
 def test_float32_is_good_to_its_digits(activation: Any, d: int) -> None:
     check(activation, 70, 300, d, (1, None, True), "float32")
@@ -204,8 +204,8 @@ def test_an_objective_without_compiled_parts_does_not_descend_in_compiled_code()
         mf.WassersteinFlow(mf.Objective(mf.TwoLayer("relu", d=2), X, y, loss=Mine())).prepare(mu).advance
         is None
     )
-    wide = mf.Objective(mf.TwoLayer("relu", d=200), np.ones((5, 200)), np.ones(5))
-    assert mf.WassersteinFlow(wide).prepare(mf.ParticleMeasure(np.ones((5, 202)))).advance is None
+    wide = mf.Objective(mf.TwoLayer("relu", d=400), np.ones((5, 400)), np.ones(5))
+    assert mf.WassersteinFlow(wide).prepare(mf.ParticleMeasure(np.ones((5, 402)))).advance is None
 
 
 CODE = """
@@ -214,7 +214,7 @@ import numpy as np, meanfield as mf
 from solvers import _threads
 digest = hashlib.sha256()
 rng = np.random.default_rng(0)
-for activation, d in ("relu", 2), ("tanh", 2), ("tanh", 12), ("relu", 130):
+for activation, d in ("relu", 2), ("tanh", 2), ("tanh", 12), ("relu", 400):
     network = mf.TwoLayer(activation, d=d)
     objective = mf.Objective(network, rng.standard_normal((300, d)), rng.standard_normal(300))
     mu = mf.ParticleMeasure(rng.standard_normal((1500, d + 2)))
