@@ -50,7 +50,7 @@ class EXPRB32(AdaptiveMethod):
     Raises
     ------
     InputError
-        When a run starts, if the flow has no ``linearize``, or its Jacobian no ``weight`` that makes it symmetric.
+        When a run starts, if the flow has no ``linearize``, or no ``weight`` that makes its Jacobian symmetric.
 
     References
     ----------
@@ -74,8 +74,8 @@ class EXPRB32(AdaptiveMethod):
             )
         if flow.linearize(t, z).weight is None:
             raise InputError(
-                "EXPRB32 needs a Jacobian that is symmetric in some inner product, and this flow's is not; use "
-                "solvers.RODAS4() or solvers.RKC2()"
+                "EXPRB32 needs a Jacobian that is symmetric in an inner product, which linearize(t, z).weight gives, "
+                "and this flow gives none; use solvers.RODAS4() or solvers.RKC2()"
             )
         return ExponentialStepper(flow, t, z, t_end, **self.control)
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from solvers._finite_difference import DifferenceLinearization
 from solvers._stepper import StepFailure
 from solvers.errors import InputError
 from solvers.protocols import Array
@@ -83,35 +84,18 @@ def spectral_radius(product: Callable[[Array, Array], Any], start: Array) -> Rad
     return Radius(radius, k)
 
 
-class Differences:
-    """J v by a difference of velocities, for smooth flows that know no analytic product."""
-
-    def __init__(self, flow: Any, t: float, z: Array, velocity: Array) -> None:
-        self.flow, self.t, self.z, self.v = flow, t, z, velocity
-        # balances rounding, eps |F| / step, against curvature, of order the step
-        self.length = math.sqrt(np.finfo(float).eps) * max(_norm(z), 1e-3 * math.sqrt(z.size))
-        self._moved = np.empty_like(z)
-
-    def product(self, v: Array, out: Array) -> Array:
-        """``(F(z + d v) - F(z)) / d`` for v of length 1."""
-        np.multiply(v, self.length, out=self._moved)
-        self._moved += self.z
-        self.flow.velocity(self.t, self._moved, out)
-        out -= self.v
-        out /= self.length
-        return out
-
-
-def require_products(flow: Any, method: str) -> bool:
-    """Whether the flow knows analytic Jacobian-vector products; refused where nothing can stand in for them."""
-    if hasattr(flow, "linearize"):
-        return True
-    if not getattr(flow, "smooth", True):
+def require_products(flow: Any, method: str) -> None:
+    """Refuse a flow that knows no Jacobian-vector products where nothing can stand in for them."""
+    if not hasattr(flow, "linearize") and not getattr(flow, "smooth", True):
         raise InputError(
             f"{method} needs the spectral radius, which finite differences do not give where the velocity jumps; "
             "give the flow a method linearize(t, z), or use solvers.BogackiShampine()"
         )
-    return False
+
+
+def products_at(flow: Any, t: float, z: Array) -> Any:
+    """The flow's own linearization, or differences of velocities."""
+    return flow.linearize(t, z) if hasattr(flow, "linearize") else DifferenceLinearization(flow, t, z)
 
 
 def _norm(v: Array) -> float:

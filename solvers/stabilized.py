@@ -14,12 +14,14 @@ from solvers._method import AdaptiveMethod
 from solvers._stepper import StepFailure, Stepper, finite
 from solvers._threads import one_blas_thread
 from solvers.protocols import Array
-from solvers.spectrum import Differences, require_products, spectral_radius
+from solvers.spectrum import products_at, require_products, spectral_radius
 
 # What an estimate of the spectral radius from below is multiplied by.
 MARGIN = 1.1
 # Accepted steps that one estimate serves: it grew fivefold in 50 steps of a ReLU network.
 SERVES = 20
+# Accepted steps after which one rejection makes an estimate doubtful, as two in a row always do.
+TRUSTED = 5
 # Beyond these the step is limited: between two steps nobody looks at clocks.
 MOST_STAGES = 1000
 SAFETY = 0.8
@@ -35,7 +37,7 @@ class RKC2(AdaptiveMethod):
     oscillations are damped by more stages or not at all. Errors are measured as by `DormandPrince`.
 
     The spectral radius is estimated from a few products of the flow's own ``linearize(t, z)``, or differences of
-    velocities where the flow is smooth and has none; anew every 20 steps and after a rejection.
+    velocities where the flow is smooth and has none; anew every 20 steps and after rejections.
 
     Parameters
     ----------
@@ -78,7 +80,7 @@ class ChebyshevStepper(AdaptiveStepper):
         from solvers import _chebyshev
 
         self._rules = _chebyshev
-        self._analytic = require_products(flow, "RKC2")
+        require_products(flow, "RKC2")
         self._v, self._after, self._stage = (np.empty_like(z) for _ in range(3))
         self._other = np.empty_like(z)
         self._radius = 0.0
@@ -90,20 +92,22 @@ class ChebyshevStepper(AdaptiveStepper):
     # -- the spectral radius ----------------------------------------------------------------------------------
 
     def _longest(self, t: float, z: Array, rejected: int) -> float:
-        if self._age < 0 or self._age >= SERVES or (rejected and self._age > 0):
+        # one rejection soon after an estimate says little against it: kinks bring one every few steps
+        doubtful = self._age > 0 if rejected > 1 else rejected == 1 and self._age >= TRUSTED
+        if self._age < 0 or self._age >= SERVES or doubtful:
             self._estimate_radius(t, z)
         if self._radius == 0.0:
             return self.max_step
         return min(self.max_step, self._rules.longest_radius(MOST_STAGES) / self._radius)
 
     def _estimate_radius(self, t: float, z: Array) -> None:
-        linear = self.flow.linearize(t, z) if self._analytic else Differences(self.flow, t, z, self._v)
+        linear = products_at(self.flow, t, z)
         with one_blas_thread():
             found = spectral_radius(linear.product, self._v)
-        if self._analytic:
-            self.products += found.products
-        else:
-            self.evaluations += found.products
+        # differences cost velocities
+        velocities = int(getattr(linear, "evaluations", 0))
+        self.evaluations += velocities
+        self.products += found.products if velocities == 0 else 0
         self._radius, self._age = MARGIN * found.value, 0
 
     # -- a step -----------------------------------------------------------------------------------------------

@@ -269,7 +269,7 @@ def test_flows_without_a_symmetric_jacobian_are_refused(stiff):
     method = solvers.EXPRB32()
     with pytest.raises(InputError, match=r"EXPRB32 needs Jacobian-vector products.*RKC2"):
         solvers.integrate(stiff.Plain(), [1.0], 1.0, method=method)
-    with pytest.raises(InputError, match=r"symmetric in some inner product.*RODAS4"):
+    with pytest.raises(InputError, match=r"symmetric in an inner product.*RODAS4"):
         solvers.integrate(stiff.Linear(np.array([[0.0, 1.0], [-1.0, 0.0]])), [1.0, 0.0], 1.0, method=method)
     with pytest.raises(InputError, match="rtol must be non-negative"):
         solvers.EXPRB32(rtol=-1.0)

@@ -188,21 +188,26 @@ def test_everything_is_counted(stiff):
     assert 3 <= stats["jv"] <= 20 * estimates
 
 
-def test_velocities_stand_in_for_products_where_the_flow_is_smooth(stiff):
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_velocities_stand_in_for_products_where_the_flow_is_smooth(stiff, wrapped):
     matrix = stiff.heat(60)
     start = np.random.default_rng(0).standard_normal(60)
     count = 0
 
-    class Smooth(stiff.Linear):
-        linearize = property()
+    def velocity(z):
+        nonlocal count
+        count += 1
+        return matrix @ z
 
+    class Bare(stiff.Plain):
         def velocity(self, t, z, out):
-            nonlocal count
-            count += 1
-            return super().velocity(t, z, out)
+            out[:] = velocity(z)
+            return out
 
-    run = solvers.integrate(Smooth(matrix), start, 0.1, method=solvers.RKC2(rtol=1e-5), save=2)
-    assert count == run.stats["evaluations"]
+    flow = solvers.FunctionFlow(velocity) if wrapped else Bare()
+    run = solvers.integrate(flow, start, 0.1, method=solvers.RKC2(rtol=1e-5), save=2)
+    # a function is called once more, to check it
+    assert count == run.stats["evaluations"] + wrapped
     assert run.stats["jv"] == 0
     exact = stiff.Linear(matrix).exact(start, 0.1)
     assert np.max(np.abs(run.final - exact)) < 1e-4
