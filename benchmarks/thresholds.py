@@ -73,7 +73,7 @@ def main() -> None:
         print(f"BLAS_FROM_INPUTS ({dtype}): {first(inputs, wins)}")
 
     print("ReLU kept against computed again, 1000 data, 1000 particles")
-    inputs, wins = [5, 10, 15, 20, 25, 30, 40], []
+    inputs, wins = [5, 10, 20, 30, 40, 50, 60], []
     for d in inputs:
         kept, again = (cost(mf.ReLU(), d, 1000, 1000, seconds, **how) for how in (always, never))
         wins.append(kept < again)

@@ -20,10 +20,10 @@ from solvers.protocols import Array
 FUSED_UP_TO_INPUTS = 3
 # Inputs from which products with BLAS are faster than tiles.
 BLAS_FROM_INPUTS = 400
-# Bytes of activations that are worth keeping between prediction and pull-back: more than that, and memory is slower
-# than computing them again. Cheap activations of few inputs are never kept.
-KEPT_BYTES = 64_000_000
-KEEP_CHEAP_FROM_INPUTS = 24
+# Bytes of activations that may be kept between prediction and pull-back: dear ones (tanh) were worth it up to twice
+# this, the most that was tried. Cheap ones (ReLU) are kept only where products with many inputs would be repeated.
+KEPT_BYTES = 128_000_000
+KEEP_CHEAP_FROM_INPUTS = 48
 # One input and two slopes: n m / (n + m) from which sorting the data pays, even for a minibatch that is used once.
 LINE_FROM = 100.0
 # Pairs (particle, datum) below which starting threads costs more than they save. Sizes alone decide.
