@@ -67,13 +67,6 @@ def _scheme(tableau: ButcherTableau) -> tuple[Array, Array, Array, int]:
     return a, b, b - np.array(tableau.embedded), tableau.embedded_order + 1
 
 
-def runs_compiled(flow: Any, tableau: ButcherTableau) -> bool:
-    """Whether a bound flow is run by `march` with this tableau."""
-    if getattr(flow, "program", None) is None:
-        return False
-    return tableau.embedded is None or tableau.first_same_as_last
-
-
 class CompiledRuns:
     """R runs of one shape and one method, from t0 to t_end, each with its own steps.
 

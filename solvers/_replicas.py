@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from solvers._compiled import ALL, CompiledRuns, CompiledStepper
-from solvers._march import OUT_OF_STEPS, STATUS
 from solvers._run import CHUNK_SECONDS, Run
 from solvers._stepper import StepFailure
 from solvers.result import Status
@@ -39,7 +37,7 @@ def go_all(runs: Sequence[Run]) -> list[Any]:
 def _goes_in_a_group(run: Run) -> bool:
     """Nobody looks at it between saves, and it starts at the start."""
     return (
-        isinstance(run.stepper, CompiledStepper)
+        getattr(run.stepper, "key", None) is not None
         and not run.interrupts.observers
         and not run.recorder.rows
         and _states_kept(run) * run.z0.nbytes <= GROUP_BYTES
@@ -57,6 +55,10 @@ def _key(run: Run) -> Any:
 
 def _go(group: Sequence[Run]) -> dict[int, tuple[Status, StepFailure | None]]:
     """Run a group to its end and fill the tables; how each run ended, by the identity of the run."""
+    # numba is loaded for those who need it
+    from solvers._compiled import ALL, CompiledRuns
+    from solvers._march import OUT_OF_STEPS, STATUS
+
     first = group[0]
     started = time.perf_counter()
     status: dict[int, tuple[Status, StepFailure | None]] = {}

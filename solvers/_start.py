@@ -8,7 +8,6 @@ import numpy as np
 
 from solvers import _check
 from solvers._auto import Auto
-from solvers._compiled import CompiledStepper
 from solvers._stepper import MapStepper
 from solvers.errors import InputError, PluginError
 from solvers.function_flow import FunctionFlow
@@ -83,6 +82,8 @@ def start_method(bound: Any, method: Any, t0: float, z: Array, t_end: float) -> 
             )
         name, why = f"map(step={step:g})", "the flow is a map"
         if getattr(bound, "program", None) is not None:
+            from solvers._compiled import CompiledStepper
+
             return CompiledStepper(bound, t0, z, t_end, None, step=step, whole=True), name, why
         return MapStepper(bound, t0, z, t_end, step, whole=True), name, why
     if bound.kind == "sde":

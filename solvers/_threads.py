@@ -17,13 +17,13 @@ from threading import Lock, RLock, Thread, get_ident
 from time import perf_counter
 from typing import Any
 
-import numba
-
 Work = Callable[[int, int], object]
 
 
 def thread_count() -> int:
     """Threads that compiled loops may use: NUMBA_NUM_THREADS, by default the cores of the process."""
+    import numba  # whoever splits work has loaded it; `import solvers` alone does not
+
     return int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
 
 

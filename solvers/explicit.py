@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 from solvers import _check
 from solvers._adaptive import EmbeddedStepper
-from solvers._compiled import CompiledStepper, runs_compiled
 from solvers._method import AdaptiveMethod
 from solvers._stepper import RungeKuttaStepper, Stepper
 from solvers.errors import InputError
@@ -158,6 +157,20 @@ DORMAND_PRINCE = ButcherTableau(
 )
 
 
+def runs_compiled(flow: Any, tableau: ButcherTableau) -> bool:
+    """Whether a bound flow has a program, and compiled runs know a tableau of this kind."""
+    if getattr(flow, "program", None) is None:
+        return False
+    return tableau.embedded is None or tableau.first_same_as_last
+
+
+def compiled(*arguments: Any, **control: Any) -> Stepper:
+    """A `CompiledStepper`; numba is loaded for those who need it."""
+    from solvers._compiled import CompiledStepper
+
+    return CompiledStepper(*arguments, **control)
+
+
 @dataclass(frozen=True)
 class _FixedStep:
     step: float
@@ -177,7 +190,7 @@ class _FixedStep:
     def start(self, flow: Any, t: float, z: Array, t_end: float) -> Stepper:
         """The steppable object of one run."""
         if runs_compiled(flow, self.tableau):
-            return CompiledStepper(flow, t, z, t_end, self.tableau, step=self.step)
+            return compiled(flow, t, z, t_end, self.tableau, step=self.step)
         return RungeKuttaStepper(flow, t, z, t_end, self.step, self.tableau)
 
 
@@ -256,7 +269,7 @@ class _Adaptive(AdaptiveMethod):
     def start(self, flow: Any, t: float, z: Array, t_end: float) -> Stepper:
         """The steppable object of one run."""
         if runs_compiled(flow, self.tableau):
-            return CompiledStepper(flow, t, z, t_end, self.tableau, **self.control)
+            return compiled(flow, t, z, t_end, self.tableau, **self.control)
         return EmbeddedStepper(flow, t, z, t_end, self.tableau, **self.control)
 
 

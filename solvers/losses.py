@@ -25,7 +25,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from solvers import _check
-from solvers._jit import compiled
 from solvers._reduction import (
     classes,
     datum_weights,
@@ -39,7 +38,6 @@ from solvers._reduction import (
     total,
     weighted_total,
 )
-from solvers._vecmath import exp, sigmoid, softplus
 from solvers.errors import InputError
 from solvers.protocols import Array
 
@@ -107,14 +105,28 @@ class SquaredLoss(NamedTuple):
         return np.array(np.broadcast_to(datum_weights(self.reduction, f, weights), f.shape))
 
     def total(self, f: Array, y: Array, w: Array) -> float:
-        """R(f) in compiled code: sum_i w_i (f_i - y_i)^2 / 2 over flat arrays, the weights w as they enter the sum."""
+        """R(f), in compiled code.
+
+        Parameters
+        ----------
+        f, y, w : ndarray, (r,)
+            Predictions, targets and the weights as they enter the sum (`compiled_weights`).
+        """
         value = 0.0
         for i in range(f.size):
             value += 0.5 * w[i] * (f[i] - y[i]) ** 2
         return value
 
     def fill(self, f: Array, y: Array, w: Array, out: Array) -> None:
-        """R'(f) in compiled code: out_i = w_i (f_i - y_i) over flat arrays."""
+        """R'(f), in compiled code.
+
+        Parameters
+        ----------
+        f, y, w : ndarray, (r,)
+            Predictions, targets and the weights as they enter the sum (`compiled_weights`).
+        out : ndarray, (r,)
+            Filled.
+        """
         for i in range(f.size):
             out[i] = w[i] * (f[i] - y[i])
 
@@ -179,7 +191,13 @@ class HuberLoss(NamedTuple):
         return diagonal
 
     def total(self, f: Array, y: Array, w: Array) -> float:
-        """R(f) in compiled code, over flat arrays."""
+        """R(f), in compiled code.
+
+        Parameters
+        ----------
+        f, y, w : ndarray, (r,)
+            Predictions, targets and the weights as they enter the sum (`compiled_weights`).
+        """
         value = 0.0
         for i in range(f.size):
             distance = abs(f[i] - y[i])
@@ -189,7 +207,15 @@ class HuberLoss(NamedTuple):
         return value
 
     def fill(self, f: Array, y: Array, w: Array, out: Array) -> None:
-        """R'(f) in compiled code, over flat arrays."""
+        """R'(f), in compiled code.
+
+        Parameters
+        ----------
+        f, y, w : ndarray, (r,)
+            Predictions, targets and the weights as they enter the sum (`compiled_weights`).
+        out : ndarray, (r,)
+            Filled.
+        """
         for i in range(f.size):
             r = f[i] - y[i]
             r = self.delta if r > self.delta else r
@@ -259,16 +285,34 @@ class LogisticLoss(NamedTuple):
         return diagonal
 
     def total(self, f: Array, y: Array, w: Array) -> float:
-        """R(f) in compiled code, over flat arrays."""
+        """R(f), in compiled code.
+
+        Parameters
+        ----------
+        f, y, w : ndarray, (r,)
+            Predictions, targets and the weights as they enter the sum (`compiled_weights`).
+        """
         value = 0.0
         for i in range(f.size):
-            value += w[i] * softplus(-y[i] * f[i])
+            margin = y[i] * f[i]
+            # written so that a NaN stays
+            value += w[i] * (math.log1p(math.exp(-abs(margin))) + (0.0 if margin > 0.0 else -margin))
         return value
 
     def fill(self, f: Array, y: Array, w: Array, out: Array) -> None:
-        """R'(f) in compiled code, over flat arrays."""
+        """R'(f), in compiled code.
+
+        Parameters
+        ----------
+        f, y, w : ndarray, (r,)
+            Predictions, targets and the weights as they enter the sum (`compiled_weights`).
+        out : ndarray, (r,)
+            Filled.
+        """
         for i in range(f.size):
-            out[i] = -w[i] * y[i] * sigmoid(-y[i] * f[i])
+            margin = y[i] * f[i]
+            small = math.exp(-abs(margin))
+            out[i] = -w[i] * y[i] * ((small if margin > 0.0 else 1.0) / (1.0 + small))
 
     def conjugate(self, q: Array, y: Any, weights: Array | None = None) -> float:
         """R*(q) = sup_f <q, f> - R(f); +inf unless 0 <= -y_i q_i <= w_i."""
@@ -331,17 +375,31 @@ class ExponentialLoss(NamedTuple):
         return np.abs(self.gradient(f, y, weights))
 
     def total(self, f: Array, y: Array, w: Array) -> float:
-        """R(f) in compiled code, over flat arrays; a datum of weight zero does not exist."""
+        """R(f), in compiled code.
+
+        Parameters
+        ----------
+        f, y, w : ndarray, (r,)
+            Predictions, targets and the weights as they enter the sum (`compiled_weights`).
+        """
         value = 0.0
         for i in range(f.size):
             if w[i] > 0.0:
-                value += w[i] * exp(-y[i] * f[i])
+                value += w[i] * math.exp(-y[i] * f[i])
         return value
 
     def fill(self, f: Array, y: Array, w: Array, out: Array) -> None:
-        """R'(f) in compiled code, over flat arrays."""
+        """R'(f), in compiled code.
+
+        Parameters
+        ----------
+        f, y, w : ndarray, (r,)
+            Predictions, targets and the weights as they enter the sum (`compiled_weights`).
+        out : ndarray, (r,)
+            Filled.
+        """
         for i in range(f.size):
-            out[i] = -w[i] * y[i] * exp(-y[i] * f[i]) if w[i] > 0.0 else 0.0
+            out[i] = -w[i] * y[i] * math.exp(-y[i] * f[i]) if w[i] > 0.0 else 0.0
 
     def conjugate(self, q: Array, y: Any, weights: Array | None = None) -> float:
         """R*(q) = sup_f <q, f> - R(f); +inf unless -y_i q_i >= 0."""
@@ -431,20 +489,42 @@ class SoftMinMargin(NamedTuple):
         return top + float(np.log(norm)), mass / norm
 
     def total(self, f: Array, y: Array, w: Array) -> float:
-        """R(f) in compiled code, over flat arrays."""
-        top = _highest(f, y, w)
+        """R(f), in compiled code.
+
+        Parameters
+        ----------
+        f, y, w : ndarray, (r,)
+            Predictions, targets and the weights as they enter the sum (`compiled_weights`).
+        """
+        top = -math.inf
+        for i in range(f.size):
+            # written so that a NaN stays
+            if w[i] > 0.0 and not -y[i] * f[i] <= top:
+                top = -y[i] * f[i]
         mass = 0.0
         for i in range(f.size):
             if w[i] > 0.0:
-                mass += w[i] * exp(-y[i] * f[i] - top)
+                mass += w[i] * math.exp(-y[i] * f[i] - top)
         return top + math.log(mass)
 
     def fill(self, f: Array, y: Array, w: Array, out: Array) -> None:
-        """R'(f) in compiled code, over flat arrays; NaN where the predictions are not finite."""
-        top = _highest(f, y, w)
+        """R'(f), in compiled code.
+
+        Parameters
+        ----------
+        f, y, w : ndarray, (r,)
+            Predictions, targets and the weights as they enter the sum (`compiled_weights`).
+        out : ndarray, (r,)
+            Filled.
+        """
+        top = -math.inf
+        for i in range(f.size):
+            # written so that a NaN stays
+            if w[i] > 0.0 and not -y[i] * f[i] <= top:
+                top = -y[i] * f[i]
         mass = 0.0
         for i in range(f.size):
-            out[i] = w[i] * exp(-y[i] * f[i] - top) if w[i] > 0.0 else 0.0
+            out[i] = w[i] * math.exp(-y[i] * f[i] - top) if w[i] > 0.0 else 0.0
             mass += out[i]
         for i in range(f.size):
             out[i] *= -y[i] / mass
@@ -475,20 +555,6 @@ class SoftMinMargin(NamedTuple):
         # the Hessian is the covariance of a softmax: <v, Hv> <= (max v - min v)^2 / 4 <= |v|^2 / 2
         largest_weight(self.reduction, n, weights)
         return 0.5
-
-
-@compiled(fastmath=False, forceinline=True)
-def _highest(f: Array, y: Array, w: Array) -> float:
-    """The largest -y_i f_i that counts; NaN if one of them is NaN or none is finite."""
-    top = -math.inf
-    for i in range(f.size):
-        if w[i] > 0.0:
-            exponent = -y[i] * f[i]
-            # written so that a NaN stays
-            top = top if exponent <= top else exponent
-            if exponent != exponent:
-                return math.nan
-    return top if -math.inf < top < math.inf else math.nan
 
 
 class CrossEntropy(NamedTuple):

@@ -18,7 +18,6 @@ from solvers.protocols import Array
 
 # Pairs (particle, frequency code) up to which a run stays in compiled code.
 MOST_PAIRS = 50_000
-PERIOD = 2.0 * math.pi
 
 
 class Cone(NamedTuple):
@@ -65,15 +64,7 @@ class SmallConic(NamedTuple):
         return self.loss.total(f, self.data[0], self.data[1]) + penalty
 
     def project(self, z: Array) -> bool:
-        """Wrap angles to [0, 2 pi); True if one was outside."""
-        changed = False
-        for i in range(self.signs.size, z.size):
-            if not 0.0 <= z[i] < PERIOD:
-                turned = z[i] - PERIOD * math.floor(z[i] / PERIOD)
-                # rounding may end on the period itself
-                z[i] = 0.0 if turned >= PERIOD else turned
-                changed = True
-        return changed
+        return False
 
 
 class SmallConics(NamedTuple):
