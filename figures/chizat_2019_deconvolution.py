@@ -4,7 +4,8 @@ Source: Chizat (2019), Sparse optimization on measures with over-parameterized g
 its experiment on 2-D deconvolution. Parameters are those of the author's published code; the numbers that the
 claims compare with were computed for this project by separate code.
 
-Quick preset: about 4 s. Paper preset: 6 s of CPU as measured (both run the published size; the second scans more penalties).
+Quick preset: about 4 s. Paper preset: 6 s of CPU as measured (both run the published size;
+the second scans more penalties).
 Minimize ``J(nu) = 1/2 |int Phi dnu - y|^2 + lam |nu|`` over non-negative measures on the torus (0, 2 pi)^2, where
 <Phi(s), Phi(t)> is the product of two Dirichlet kernels of frequencies up to 2 and y is made by three spikes.
 Conic particle descent in the mirror retraction multiplies masses by exp(-4 alpha J') and moves positions by
