@@ -67,7 +67,7 @@ class EXPRB32(AdaptiveMethod):
         return 3
 
     def start(self, flow: Any, t: float, z: Array, t_end: float) -> Stepper:
-        """The steppable object of one run."""
+        """The steppable object of one run, from z at t to t_end."""
         if not hasattr(flow, "linearize"):
             raise InputError(
                 "EXPRB32 needs Jacobian-vector products; give the flow a method linearize(t, z), or use solvers.RKC2()"

@@ -65,7 +65,7 @@ class RKC2(AdaptiveMethod):
         return 2
 
     def start(self, flow: Any, t: float, z: Array, t_end: float) -> Stepper:
-        """The steppable object of one run."""
+        """The steppable object of one run, from z at t to t_end."""
         return ChebyshevStepper(flow, t, z, t_end, **self.control)
 
 
