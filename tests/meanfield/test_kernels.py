@@ -14,7 +14,6 @@ import meanfield as mf
 from meanfield import activations
 from meanfield._kernels import TwoLayerOnData, choose, fused, tiled, two_layer_blas
 from meanfield._kernels.line_descent import Rule
-from solvers import _threads
 from solvers.losses import compiled_weights
 from solvers.testing import check_flow
 
@@ -191,6 +190,10 @@ def test_flows_descend_as_their_velocity_says(shape: tuple[int, int]) -> None:
         expected += 0.1 * flow.velocity(0.0, expected, np.empty_like(expected))
     agree(found, expected, 1e-12)
     assert np.array_equal(found.reshape(m, 4)[:, 3], mu.positions[:, 3])
+    # equal sizes are one size, to the last bit
+    sized = flow.pack(mu)
+    flow.advance_by(sized, np.full(3, 0.1), 3)
+    assert np.array_equal(sized, found)
 
 
 def test_an_objective_without_compiled_parts_does_not_descend_in_compiled_code() -> None:
@@ -245,7 +248,14 @@ def test_blocks_are_the_same_in_any_range(monkeypatch: Any) -> None:
     X, positions, coefficients, q = problem(700, 700, 2, 1, None, True)
     operator = TwoLayerOnData(mf.Tanh(), X, 1, None, True)
     alone = operator.evaluate(positions, coefficients, lambda raw: q + raw)
-    monkeypatch.setattr(_threads, "thread_count", lambda: 3)
-    monkeypatch.setattr(_threads, "_pool", None)
+    calls = []
+
+    def one_by_one(work: Any, blocks: int, parallel: bool) -> None:
+        calls.append(blocks)
+        for block in reversed(range(blocks)):
+            work(block, block + 1)
+
+    monkeypatch.setattr(choose, "for_blocks", one_by_one)
     shared = operator.evaluate(positions, coefficients, lambda raw: q + raw)
+    assert calls == [6, 6]  # 700 particles in blocks of 128, twice
     assert all(np.array_equal(x, y) for x, y in zip(alone, shared, strict=True))
