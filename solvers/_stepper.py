@@ -146,9 +146,56 @@ class Grid:
         """The size of the step that starts from step index k."""
         return self.t_end - self.time(k) if self.short and k == self.count - 1 else self.step
 
+    def sizes(self, k: int, steps: int) -> float:
+        """The size of all of the steps from step index k on, the short one not among them."""
+        return self.size(k)
+
     def nearest(self, times: Array) -> list[int]:
         """The step indices nearest to `times`, without repetition; both ends always."""
         return list(_nearest(self.t0, self.t_end, self.step, self.count, np.asarray(times).tobytes()))
+
+
+class Ladder:
+    """The times of a run whose steps have sizes of their own: ``t0 + h_0 + ... + h_{k-1}``, the last one ``t_end``.
+
+    A size that would lead beyond `t_end` is cut, those after it are left over; sizes that do not reach it are refused.
+    """
+
+    short = False
+
+    def __init__(self, t0: float, t_end: float, sizes: Array) -> None:
+        times = t0 + np.concatenate([np.zeros(1), np.cumsum(sizes)])
+        near = WHOLE * (t_end - t0)
+        if times[-1] < t_end - near:
+            raise InputError(
+                f"the {sizes.size} sizes in step sum to {times[-1] - t0:.10g}, but the run takes {t_end - t0:.10g}; "
+                "pass t_end=t0 + step.sum(), or more sizes"
+            )
+        self.t_end = t_end
+        self.count = int(np.searchsorted(times, t_end - near))
+        self._sizes = sizes[: self.count].copy()
+        if times[self.count] > t_end + near:
+            self._sizes[-1] = t_end - times[self.count - 1]
+        self._times = times[: self.count + 1]
+        self._times[-1] = t_end
+
+    def time(self, k: int) -> float:
+        return float(self._times[min(k, self.count)])
+
+    def size(self, k: int) -> float:
+        """The size of the step that starts from step index k."""
+        return float(self._sizes[k])
+
+    def sizes(self, k: int, steps: int) -> Array:
+        """The sizes of the steps from step index k on."""
+        return self._sizes[k : k + steps]
+
+    def nearest(self, times: Array) -> list[int]:
+        """The step indices nearest to `times`, without repetition; both ends always."""
+        after = np.minimum(np.searchsorted(self._times, times), self.count)
+        before = np.maximum(after - 1, 0)
+        earlier = np.abs(self._times[before] - times) <= np.abs(self._times[after] - times)
+        return sorted({0, self.count, *np.where(earlier, before, after).tolist()})
 
 
 @lru_cache(maxsize=16)
@@ -169,10 +216,12 @@ def _nearest(t0: float, t_end: float, step: float, count: int, saves: bytes) -> 
 
 
 class FixedStepper(Stepper):
-    """Steps of one size; a subclass moves the back buffer in ``_move(t, h, k, z)``."""
+    """Steps of sizes fixed beforehand; a subclass moves the back buffer in ``_move(t, h, k, z)``."""
 
-    def __init__(self, flow: Any, t: float, z: Array, t_end: float, step: float, whole: bool = False) -> None:
-        self.grid = Grid(t, t_end, step, whole)
+    def __init__(
+        self, flow: Any, t: float, z: Array, t_end: float, step: float | Array, whole: bool = False
+    ) -> None:
+        self.grid = Ladder(t, t_end, step) if isinstance(step, np.ndarray) else Grid(t, t_end, step, whole)
         super().__init__(flow, t, z, self.grid.t_end)
 
     def plan(self, times: Array) -> list[Any]:
@@ -201,23 +250,24 @@ class FixedStepper(Stepper):
 
 
 class RungeKuttaStepper(FixedStepper):
-    """An explicit Runge-Kutta method at a fixed step."""
+    """An explicit Runge-Kutta method at a fixed step, or at one size a step."""
 
     def __init__(
-        self, flow: Any, t: float, z: Array, t_end: float, step: float, tableau: ButcherTableau
+        self, flow: Any, t: float, z: Array, t_end: float, step: float | Array, tableau: ButcherTableau
     ) -> None:
         super().__init__(flow, t, z, t_end, step)
         self.stages = Stages(flow, tableau, z.size)
-        # `advance` is the flow's own run of Euler steps
+        # the flow's own run of Euler steps, where it has one
         euler = len(tableau.b) == 1
-        self._advance = getattr(flow, "advance", None) if euler else None
+        name = "advance" if isinstance(self.grid, Grid) else "advance_by"
+        self._advance = getattr(flow, name, None) if euler else None
         self._rate = 0.0
 
     def _move(self, t: float, h: float, k: int, z: Array) -> None:
         if self._advance is not None:
             # as whole chunks do, whose last digits may differ from those of z + h v
             self._back[:] = z
-            self._advance(self._back, h, 1)
+            self._advance(self._back, self.grid.sizes(k, 1), 1)
             self.evaluations += 1
             return
         self.stages.first(t, z)
@@ -242,15 +292,15 @@ class RungeKuttaStepper(FixedStepper):
             fits = max(1, int((deadline - now) * self._rate)) if self._rate else 8
             steps = min(most, left, fits)
             self._back[:] = z
-            self._advance(self._back, self.grid.step, steps)
+            self._advance(self._back, self.grid.sizes(k, steps), steps)
             if not finite(self._back):
                 # the chunk is thrown away and repeated step by step, up to the one that fails
                 for _ in range(steps):
                     self.step(target)
-                self._refuse(t, self.grid.step, k)
+                self._refuse(t, self.grid.size(k), k)
             self._rate = steps / max(time.perf_counter() - now, 1e-9)
             self.evaluations += steps
-            self.h = self.grid.step
+            self.h = self.grid.size(k + steps - 1)
             self._commit(self.grid.time(k + steps), k + steps)
             most -= steps
             if time.perf_counter() > deadline:

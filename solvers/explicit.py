@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, ClassVar
+
+import numpy as np
 
 from solvers import _check
 from solvers._adaptive import EmbeddedStepper
@@ -200,12 +203,44 @@ class Euler(_FixedStep):
 
     Parameters
     ----------
-    step : float
+    step : float or array_like, (k,)
         Step size h, positive, in the flow's unit of time: ``round(T/h)`` steps where that is whole to 1e-9
-        relative, else one short step at the end. A flow that offers ``advance`` runs whole chunks of steps itself.
+        relative, else one short step at the end. Or the sizes of the steps one after another, which must reach the
+        end of the run: ``t_end=step.sum()`` takes all of them. A flow that offers ``advance`` (``advance_by`` for
+        several sizes) runs whole chunks of steps itself.
     """
 
+    step: Any
     tableau: ClassVar[ButcherTableau] = EULER
+
+    def __post_init__(self) -> None:
+        if np.ndim(self.step) == 0:
+            super().__post_init__()
+            return
+        sizes = _check.array(self.step, "step", ndim=1).copy()
+        if not (sizes > 0.0).all():
+            raise InputError(f"step must hold positive sizes, but it holds {sizes.min():g}")
+        sizes.setflags(write=False)
+        object.__setattr__(self, "step", sizes)
+
+    def __repr__(self) -> str:
+        if np.ndim(self.step) == 0:
+            return f"Euler(step={self.step!r})"
+        digest = hashlib.sha256(self.step.tobytes()).hexdigest()[:8]
+        few = f"{self.step.size} sizes from {self.step[0]:g} to {self.step[-1]:g}"
+        return f"Euler(step=<{few}, digest {digest}>)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Euler) and np.array_equal(self.step, other.step)
+
+    def __hash__(self) -> int:
+        return hash((Euler, np.asarray(self.step).tobytes()))
+
+    def start(self, flow: Any, t: float, z: Array, t_end: float) -> Stepper:
+        """The steppable object of one run."""
+        if np.ndim(self.step) == 0:
+            return super().start(flow, t, z, t_end)
+        return RungeKuttaStepper(flow, t, z, t_end, self.step, self.tableau)
 
 
 @dataclass(frozen=True)

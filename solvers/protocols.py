@@ -26,6 +26,7 @@ class Flow(Protocol):
        counts steps from the start of the run. A map with a step of its own says so in ``default_step``.
     5. Optional: ``project(z) -> bool`` after each accepted step, in place (True if z changed);
        ``advance(z, h, steps)``: that many Euler steps in place, the same bits however they are cut;
+       ``advance_by(z, sizes, steps)``: the same with a size for each step, an array;
        ``default_record(t, z) -> dict``: scalars recorded at every save;
        ``error_norm(z, error, rtol, atol) -> float``: a step is accepted when it is at most 1;
        ``smooth``: False if the velocity jumps; ``time_dependent``: False if it is a function of z alone;
@@ -44,8 +45,9 @@ class Flow(Protocol):
 class LowRank(NamedTuple):
     """``J = -P S H' - blkdiag(B)``: a Jacobian whose blocks of q coordinates are coupled through r predictions only.
 
-    ``indices`` (m, q): the coordinates of z in each block; ``P`` and ``H`` (m, q, r): their rows; ``S`` (r,), a
-    diagonal, or (r, r); ``B`` (m, q, q). Every coordinate of z is in one block.
+    ``indices`` (m, q): the coordinates of z in each block; ``H`` (m, q, r): their rows; ``P`` likewise, or (m, q), where
+    its rows are these multiples of those of H; ``S`` (r,), a diagonal, or (r, r); ``B`` (m, q, q). Every coordinate of
+    z is in one block.
     """
 
     indices: NDArray[np.int64]

@@ -164,8 +164,8 @@ def check_flow(flow: Any, state: Any, *, t: float = 0.0) -> tuple[str, ...]:
     time; 3. ``pack(unpack(z)) == z`` to the last bit, and unpacked states own their memory; 4. ``velocity`` fills
     and returns `out` and leaves z alone; 5. velocity and step repeat to the last bit, also after other calls, and
     after another ``prepare``; 6. ``step`` works in place; 7. ``project`` is idempotent and tells truly whether it
-    changed z; 8. ``advance`` takes Euler steps, the same bits however they are cut; 9. the rest (``default_record``,
-    ``error_norm``, ``smooth``, ``describe``) has the types that it should have.
+    changed z; 8. ``advance`` and ``advance_by`` take Euler steps, the same bits however they are cut; 9. the rest
+    (``default_record``, ``error_norm``, ``smooth``, ``describe``) has the types that it should have.
 
     Parameters
     ----------
@@ -229,8 +229,9 @@ def check_flow(flow: Any, state: Any, *, t: float = 0.0) -> tuple[str, ...]:
         )
     if getattr(bound, "project", None) is not None:
         _check_project(bound, z, rule)
-    if bound.kind == "ode" and getattr(bound, "advance", None) is not None:
-        _check_advance(bound, z, t, rule)
+    for run, sizes in (("advance", np.ones(5)), ("advance_by", np.array([1.0, 0.5, 2.0, 0.25, 1.0]))):
+        if bound.kind == "ode" and getattr(bound, run, None) is not None:
+            _check_advance(bound, run, sizes, z, t, rule)
     _check_options(bound, wrapped, z, t, rule)
     if found:
         raise PluginError(f"{name} breaks the rules of a flow: {'; '.join(found)}")
@@ -305,29 +306,36 @@ def _check_project(bound: Any, z: Array, rule: Callable[..., None]) -> None:
     )
 
 
-def _check_advance(bound: Any, z: Array, t: float, rule: Callable[..., None]) -> None:
+def _check_advance(
+    bound: Any, name: str, sizes: Array, z: Array, t: float, rule: Callable[..., None]
+) -> None:
     # steps small enough to stay near z, large enough to change every digit
     v = bound.velocity(t, z, np.empty_like(z))
-    h = 2.0**-6 / max(1.0, float(np.max(np.abs(v))))
+    sizes = sizes * (2.0**-6 / max(1.0, float(np.max(np.abs(v)))))
+    run = getattr(bound, name)
+
+    def advance(state: Array, first: int, last: int) -> None:
+        run(state, sizes[first] if name == "advance" else sizes[first:last], last - first)
+
     many, single, split = z.copy(), z.copy(), z.copy()
-    bound.advance(many, h, 5)
-    bound.advance(split, h, 2)
-    bound.advance(split, h, 3)
+    advance(many, 0, 5)
+    advance(split, 0, 2)
+    advance(split, 2, 5)
     project = getattr(bound, "project", None)
-    for _ in range(5):
+    for h in sizes:
         single += h * bound.velocity(t, single, np.empty_like(z))
         if project is not None:
             project(single)
     rule(
-        "advance",
+        name,
         (
             np.array_equal(many, split),
-            "advance(z, h, 5) is not advance(z, h, 2) and advance(z, h, 3) to the last bit",
+            f"{name}(z, h, 5) is not {name}(z, h, 2) and {name}(z, h, 3) to the last bit",
         ),
         (
             # a flow may compute in single precision; a wrong step is off by a share of 2^-6
             np.allclose(many, single, rtol=1e-6, atol=1e-6 * float(np.max(np.abs(z), initial=0.0))),
-            "advance(z, h, steps) is not so many Euler steps z + h v",
+            f"{name}(z, h, steps) is not so many Euler steps z + h v",
         ),
     )
 

@@ -118,6 +118,15 @@ class _BoundWasserstein(BoundParticles):
 
         Its sums run in another order than those of `velocity`, however a run is cut: the last digits differ.
         """
+        return self._descent
+
+    @cached_property
+    def advance_by(self) -> Any:
+        """``advance_by(z, sizes, steps)``: the same with a size for each step."""
+        return self._descent
+
+    @cached_property
+    def _descent(self) -> Any:
         rule = descent_rule(self)
         if rule is None:
             return None
@@ -126,7 +135,7 @@ class _BoundWasserstein(BoundParticles):
             self.weights if self.signs is None else self.weights * self.signs,
         )
 
-        def advance(z: Array, h: float, steps: int) -> None:
+        def advance(z: Array, h: Any, steps: int) -> None:
             operator.descend(z.reshape(self.shape), masses, rule, h, steps)
 
         return advance

@@ -133,6 +133,92 @@ def test_euler_is_gradient_descent_to_the_last_bit():
     assert np.array_equal(run.final, x)
 
 
+# -- steps of several sizes -----------------------------------------------------------------------------------
+
+
+class Decay:
+    """x' = -x, whose Euler steps multiply; runs them itself where `own`."""
+
+    kind, time_dependent = "ode", False
+
+    def __init__(self, own):
+        self.calls = 0
+        if own:
+            self.advance_by = self.run
+
+    def pack(self, state):
+        return np.array(state, dtype=np.float64)
+
+    def unpack(self, z, like):
+        return z.copy()
+
+    def velocity(self, t, z, out):
+        np.negative(z, out=out)
+        return out
+
+    def run(self, z, sizes, steps):
+        assert sizes.shape == (steps,)
+        self.calls += 1
+        for h in sizes:
+            z += h * -z
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_euler_takes_a_size_for_each_step(own):
+    sizes = 0.5 / np.sqrt(np.arange(40) + 1)
+    flow = Decay(own)
+    run = solvers.integrate(flow, [1.0, -2.0], sizes.sum(), method=solvers.Euler(sizes), save=[0.6, 2.0])
+    assert run.stats["steps"] == run.stats["evaluations"] == 40 and run.t[-1] == sizes.sum()
+    expected = np.array([1.0, -2.0])
+    for h in sizes:
+        expected += h * -expected
+    assert np.array_equal(run.final, expected)
+    # saves happen at the steps nearest to the times asked for
+    times = np.concatenate([[0.0], np.cumsum(sizes)])
+    wanted = [0.0, times[np.abs(times - 0.6).argmin()], times[np.abs(times - 2.0).argmin()], sizes.sum()]
+    np.testing.assert_allclose(run.t, wanted, rtol=1e-14)  # the same sums, rounded in another order
+    assert (flow.calls > 0) == own
+
+
+def test_equal_sizes_are_a_fixed_step_and_the_last_one_is_cut():
+    a, b = (
+        solvers.integrate(pendulum, [1.0, 0.0], 1.0, method=solvers.Euler(step))
+        for step in (0.125, np.full(8, 0.125))
+    )
+    assert np.array_equal(a.final, b.final) and np.array_equal(a.t, b.t)
+    cut = solvers.integrate(Decay(True), [1.0], 0.3, method=solvers.Euler([0.2, 0.2, 0.2]))
+    assert cut.stats["steps"] == 2 and cut.t[-1] == 0.3
+    assert cut.final[0] == pytest.approx(0.8 * 0.9, rel=1e-15)
+    assert len(solvers.integrate(Decay(True), [1.0], 0.0, method=solvers.Euler([0.2])).t) == 1
+
+
+def test_sizes_that_do_not_serve_are_refused():
+    with pytest.raises(InputError, match=r"2 sizes in step sum to 0\.4, but the run takes 1"):
+        solvers.integrate(pendulum, [1.0, 0.0], 1.0, method=solvers.Euler([0.2, 0.2]))
+    with pytest.raises(InputError, match="step must hold positive sizes, but it holds -1"):
+        solvers.Euler([0.1, -1.0])
+    with pytest.raises(InputError, match="step"):
+        solvers.Euler([])
+    with pytest.raises(InputError, match="step must be a number"):
+        solvers.RK4([0.1, 0.2])
+
+
+def test_methods_with_the_same_sizes_are_equal_and_print_briefly():
+    sizes = np.linspace(0.1, 1.0, 5000)
+    method = solvers.Euler(sizes)
+    assert method == solvers.Euler(sizes.copy()) and hash(method) == hash(solvers.Euler(sizes.copy()))
+    sizes[77] += 1e-9
+    assert method != solvers.Euler(sizes) and repr(method) != repr(solvers.Euler(sizes))
+    assert repr(method).startswith("Euler(step=<5000 sizes from 0.1 to 1, digest ")
+    assert solvers.Euler(0.1) == solvers.Euler(step=0.1) != solvers.Euler(0.2)
+
+
+def test_divergence_with_several_sizes_names_its_step():
+    sizes = np.array([0.5, 1e200, 1e200, 1.0])
+    with pytest.raises(DivergenceError, match="in step 3, from t = 1e\\+200 with step size 1e\\+200"):
+        solvers.integrate(Decay(True), [1.0, 2.0, 1e-3], sizes.sum(), method=solvers.Euler(sizes))
+
+
 # -- error control --------------------------------------------------------------------------------------------
 
 
