@@ -47,24 +47,24 @@ class WoodburySystem:
     """``(I - c J) x = b`` for ``J = -P S H' - blkdiag(B)``: O(r^2 m q + r^3) for each c, O(r m q + r^2) for each b.
 
     With ``D = I + c B``, block by block, ``x = D^-1 b - c D^-1 P S (I + c H' D^-1 P S)^-1 H' D^-1 b`` (Woodbury 1950).
-    S need not be invertible. Coordinates in no block have zero rows in J.
+    S need not be invertible. Where the rows of P are multiples of those of H, only H is read, and where the blocks
+    ``D^-1 p`` then are symmetric and positive, as in gradient flows, the product of r by r costs half.
 
     Parameters
     ----------
     factors : LowRank
-        ``indices`` (m, q), ``P`` and ``H`` (m, q, r), ``S`` (r,) or (r, r), ``B`` (m, q, q).
+        ``indices`` (m, q), ``H`` (m, q, r), ``P`` likewise or (m, q), ``S`` (r,) or (r, r), ``B`` (m, q, q).
     size : int
-        Length N of z.
+        Length N of z; coordinates in no block have zero rows in J.
     """
 
     def __init__(self, factors: LowRank, size: int) -> None:
         self.blocks = Blocks(factors.indices, size)
         m, q = self.blocks.shape
-        self.P = np.ascontiguousarray(factors.P, dtype=np.float64)
-        self.rank = self.P.shape[2]
-        self.H = np.ascontiguousarray(factors.H, dtype=np.float64).reshape(m * q, self.rank)
-        self.S = np.asarray(factors.S, dtype=np.float64)
-        self.B = np.asarray(factors.B, dtype=np.float64)
+        self.rank = factors.H.shape[2]
+        self.H = np.ascontiguousarray(factors.H, dtype=np.float64)
+        self._flat = self.H.reshape(m * q, self.rank)
+        self.P, self.S, self.B = factors.P, factors.S, factors.B
         self._c = 0.0
         self._refinements = 0
         self._tested = False
@@ -73,20 +73,31 @@ class WoodburySystem:
         """Prepare to solve with I - c J; False if that is singular."""
         from scipy.linalg import lapack
 
-        m, q = self.blocks.shape
+        q = self.blocks.shape[1]
         D = c * self.B
         D[:, range(q), range(q)] += 1.0
         try:
             self._inverse = np.linalg.inv(D)
         except np.linalg.LinAlgError:
             return False
-        self._DP = np.matmul(self._inverse, self.P).reshape(m * q, self.rank)
-        core = _times(self.H.T @ self._DP, c * self.S)
+        core = _times(self._coupling(), c * self.S)
         core.flat[:: self.rank + 1] += 1.0
         # LAPACK counts along columns: it factors the transpose, in place.
         self._lu, self._pivots, info = lapack.dgetrf(core.T, overwrite_a=True)
         self._c, self._refinements, self._tested = c, 0, False
         return bool(info == 0)
+
+    def _coupling(self) -> Array:
+        """``H' D^-1 P``, (r, r)."""
+        if self.P.ndim == 3:
+            self._left = np.matmul(self._inverse, self.P).reshape(self._flat.shape)
+            return np.asarray(self._flat.T @ self._left)
+        self._left = self._inverse * self.P[:, None, :]
+        root = _block_roots(self._left)
+        if root is None:
+            return np.asarray(self._flat.T @ np.matmul(self._left, self.H).reshape(self._flat.shape))
+        half = np.matmul(root.transpose(0, 2, 1), self.H).reshape(self._flat.shape)
+        return np.asarray(half.T @ half)
 
     def solve(self, b: Array, out: Array) -> bool:
         """Write x to `out`; False where rounding spoils it.
@@ -124,20 +135,51 @@ class WoodburySystem:
     def _once(self, b: Array, out: Array) -> None:
         from scipy.linalg import lapack
 
-        y = np.matmul(self._inverse, self.blocks.gather(b)[:, :, None]).reshape(-1)
-        w, _ = lapack.dgetrs(self._lu, self._pivots, y @ self.H, trans=1)
-        y -= self._DP @ (self._c * _core_times(self.S, w))
-        self.blocks.scatter(y.reshape(self.blocks.shape), out)
+        shape = self.blocks.shape
+        y = _block_times(self._inverse, self.blocks.gather(b))
+        w, _ = lapack.dgetrs(self._lu, self._pivots, y.reshape(-1) @ self._flat, trans=1)
+        w = self._c * _core_times(self.S, w)
+        if self.P.ndim == 3:
+            y -= (self._left @ w).reshape(shape)
+        else:
+            y -= _block_times(self._left, (self._flat @ w).reshape(shape))
+        self.blocks.scatter(y, out)
 
     def _residual(self, b: Array, x: Array) -> Array:
         """``b - (I - c J) x``."""
         part = self.blocks.gather(x)
-        w = _core_times(self.S, part.reshape(-1) @ self.H)
-        image = (self.P.reshape(-1, self.rank) @ w).reshape(part.shape)
-        image += np.matmul(self.B, part[:, :, None])[:, :, 0]
+        w = _core_times(self.S, part.reshape(-1) @ self._flat)
+        if self.P.ndim == 3:
+            image = (self.P.reshape(self._flat.shape) @ w).reshape(part.shape)
+        else:
+            image = self.P * (self._flat @ w).reshape(part.shape)
+        image += _block_times(self.B, part)
         residual = b - x
         self.blocks.scatter(self.blocks.gather(residual) - self._c * image, residual)
         return residual
+
+
+def _block_times(blocks: Any, vectors: Any) -> Array:
+    """(m, q, q) times (m, q)."""
+    return np.asarray(np.matmul(blocks, vectors[:, :, None])[:, :, 0])
+
+
+def _block_roots(blocks: Array) -> Array | None:
+    """L with L L' = each block, where all are symmetric and positive but for rows and columns of zeros."""
+    turned = blocks.transpose(0, 2, 1)
+    # asymmetry by rounding, relative to the block
+    if np.max(np.abs(blocks - turned)) > 1e-13 * np.max(np.abs(blocks)):
+        return None
+    still = np.flatnonzero(np.diagonal(blocks, axis1=1, axis2=2) == 0.0)
+    regular = 0.5 * (blocks + turned)
+    q = blocks.shape[1]
+    regular[still // q, still % q, still % q] = 1.0
+    try:
+        roots = np.linalg.cholesky(regular)
+    except np.linalg.LinAlgError:
+        return None
+    roots[still // q, still % q, still % q] = 0.0
+    return np.asarray(roots)
 
 
 class DenseSystem:
@@ -172,7 +214,8 @@ def assembled(factors: LowRank, size: int) -> Array:
     """J in full, (N, N), from its low-rank form."""
     m, q = factors.indices.shape
     flat = np.asarray(factors.indices).reshape(-1)
-    P, H = (np.asarray(half).reshape(m * q, -1) for half in (factors.P, factors.H))
+    H = np.asarray(factors.H).reshape(m * q, -1)
+    P = factors.P.reshape(H.shape) if factors.P.ndim == 3 else factors.P.reshape(-1, 1) * H
     J = np.zeros((size, size))
     J[np.ix_(flat, flat)] = -_times(P, np.asarray(factors.S)) @ H.T
     for rows, block in zip(factors.indices, factors.B, strict=True):
@@ -220,7 +263,7 @@ class ModalSystem:
 def gram_modes(factors: LowRank, weight: Array, reach: float) -> ModalSystem:
     """The modes of J that a step with ``c = gamma h`` up to `reach` must treat implicitly, from its low-rank form.
 
-    With ``g P = kappa H`` and ``X = sqrt(g / kappa) P S^(1/2)``, ``J = -g^(-1/2) X X' g^(1/2)`` up to the blocks, and
+    With ``P = p H``, row by row, and ``X = p^(1/2) H S^(1/2)``, ``J = -g^(-1/2) X X' g^(1/2)`` up to the blocks, and
     the eigenvectors of X X' follow from those of the Gram matrix X'X, r by r. Of the blocks B only a multiple of the
     identity is kept, the median of their diagonals: as much as a method of the W type needs.
 
@@ -240,15 +283,13 @@ def gram_modes(factors: LowRank, weight: Array, reach: float) -> ModalSystem:
     """
     blocks = Blocks(factors.indices, weight.size)
     g = blocks.gather(weight).reshape(-1)
-    P, H = (np.asarray(half).reshape(g.size, -1) for half in (factors.P, factors.H))
-    probe = np.cos(np.arange(1.0, P.shape[1] + 1.0))
-    left, right = g * (P @ probe), np.where(g > 0, H @ probe, 0.0)
-    kappa = float(left @ right) / max(float(right @ right), np.finfo(float).tiny)
-    # sums over r terms lose some digits to rounding
-    if kappa < 0 or float(np.max(np.abs(left - kappa * right))) > 1e-8 * float(np.max(np.abs(left))):
+    p = factors.P if factors.P.ndim == 2 else _multiples(factors.P, factors.H)
+    size = math.nan if p is None else float(np.max(g * p.reshape(-1)))
+    # rounding of some products
+    if p is None or not np.all((np.abs(g * p.reshape(-1) - size) <= 1e-10 * size) | (g == 0.0)):
         raise PluginError("the linearization contradicts itself: weight * P must be a positive multiple of H")
-    root = np.sqrt(g / kappa) if kappa > 0 else np.zeros_like(g)
-    X = _times(P, _root(np.asarray(factors.S))) * root[:, None]
+    H = np.asarray(factors.H).reshape(g.size, -1)
+    X = _times(H, _root(np.asarray(factors.S))) * np.sqrt(np.where(g > 0, p.reshape(-1), 0.0))[:, None]
     rates, Q = np.linalg.eigh(X.T @ X)
     diagonal = np.diagonal(factors.B, axis1=1, axis2=2).reshape(-1)[g > 0]
     decay = max(0.0, float(np.median(diagonal))) if diagonal.size else 0.0
@@ -259,6 +300,14 @@ def gram_modes(factors: LowRank, weight: Array, reach: float) -> ModalSystem:
     for mode, vector in zip(modes, vectors, strict=True):
         blocks.scatter(vector.reshape(blocks.shape), mode)
     return ModalSystem(modes, rates, weight, decay)
+
+
+def _multiples(P: Array, H: Array) -> Array | None:
+    """p with ``P = p H`` row by row, (m, q), where that is so to rounding."""
+    squares = np.einsum("jar,jar->ja", H, H)
+    p = np.divide(np.einsum("jar,jar->ja", P, H), squares, out=np.zeros(squares.shape), where=squares > 0)
+    defect = np.max(np.abs(P - p[:, :, None] * H))
+    return p if defect <= 1e-12 * np.max(np.abs(P)) else None
 
 
 def lanczos_modes(

@@ -84,7 +84,7 @@ class RosenbrockStepper(AdaptiveStepper):
         linear = self.flow.linearize(t, z) if known else DifferenceLinearization(self.flow, t, z)
         if hasattr(linear, "low_rank"):
             factors = linear.low_rank()
-            if factors.P.shape[2] < size:
+            if factors.H.shape[2] < size:
                 return _low_rank.WoodburySystem(factors, size)
             return _low_rank.DenseSystem(_low_rank.assembled(factors, size))
         columns, unit = np.empty((size, size)), np.zeros(size)

@@ -185,14 +185,32 @@ class ParticleLinearization:
         second = self._second if isinstance(self._second, np.ndarray) else self._second * np.eye(p)
         hessian = self._signed(self._near.hessian()) + second
         assert self.rank is not None
-        P, H, B = np.empty((m, q, self.rank)), np.empty((m, q, self.rank)), np.zeros((m, q, q))
-        # s_j scale grad Phi_j, times what a prediction or a velocity makes of it.
-        self._near.jacobian(self._signed(np.full(m, scale)), P[:, head:])
-        np.multiply(P[:, head:], self.mass[:, None, None], out=H[:, head:])
-        if self.rate != 1.0 or (mobility != 1.0).any():
-            P[:, head:] *= (self.rate * mobility)[:, None]
+        H, B = np.empty((m, q, self.rank)), np.zeros((m, q, q))
+        # What a change of its coordinates makes of the predictions, particle by particle.
+        self._near.jacobian(self._signed(scale * self.mass), H[:, head:])
         B[:, head:, head:] = self.rate * mobility[:, None] * hessian
         indices = np.arange(m * p, dtype=np.int64).reshape(m, p) + (m if head else 0)
+        factor = np.full(m, 4.0 * self.alpha)
+        if self.chart:
+            indices = np.hstack([np.arange(m, dtype=np.int64)[:, None], indices])
+            values = self._signed(scale * self._near.values())
+            if self.roots is not None:
+                factor = 2.0 * self.alpha * self.roots
+                B[:, 0, 0] = 2.0 * self.alpha * self._values
+            H[:, 0] = self._mass_slope[:, None] * values
+            B[:, 0, 1:] = factor[:, None] * self._gradient
+        if not self.sphere and (self.mass > 0).all():
+            # What the predictions make of the velocity is a multiple of the same.
+            multiples = np.empty((m, q))
+            multiples[:, head:] = self.rate * mobility / self.mass[:, None]
+            if self.chart:
+                multiples[:, 0] = factor / self._mass_slope
+            return LowRank(indices, multiples, self._loss.matrix(), H, B)
+        P = np.empty((m, q, self.rank))
+        self._near.jacobian(self._signed(np.full(m, scale)), P[:, head:])
+        P[:, head:] *= (self.rate * mobility)[:, None]
+        if self.chart:
+            P[:, 0] = factor[:, None] * values
         if self.sphere:
             x, raw = self.positions, self._raw()
             P[:, head:] -= x[:, :, None] * np.einsum("ja,jar->jr", x, P[:, head:])[:, None, :]
@@ -200,16 +218,6 @@ class ParticleLinearization:
             block -= x[:, :, None] * np.einsum("ja,jab->jb", x, block)[:, None, :]
             block += x[:, :, None] * raw[:, None, :]
             block += np.einsum("ja,ja->j", raw, x)[:, None, None] * np.eye(p)
-        if self.chart:
-            indices = np.hstack([np.arange(m, dtype=np.int64)[:, None], indices])
-            values = self._signed(scale * self._near.values())
-            factor = np.full(m, 4.0 * self.alpha)
-            if self.roots is not None:
-                factor = 2.0 * self.alpha * self.roots
-                B[:, 0, 0] = 2.0 * self.alpha * self._values
-            P[:, 0] = factor[:, None] * values
-            H[:, 0] = self._mass_slope[:, None] * values
-            B[:, 0, 1:] = factor[:, None] * self._gradient
         return LowRank(indices, P, self._loss.matrix(), H, B)
 
 

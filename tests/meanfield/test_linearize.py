@@ -285,11 +285,13 @@ def test_low_rank_form_is_the_jacobian(flow: Any) -> None:
     linear = bound.linearize(0.0, z)
     form = linear.low_rank()
     (m, q), r = form.indices.shape, linear.rank
-    assert form.P.shape == form.H.shape == (m, q, r) and form.B.shape == (m, q, q) and bound.rank == r
+    assert form.H.shape == (m, q, r) and form.B.shape == (m, q, q) and bound.rank == r
+    P = form.P if form.P.ndim == 3 else form.P[:, :, None] * form.H
+    assert P.shape == (m, q, r)
     assert np.array_equal(np.sort(form.indices, axis=None), np.arange(z.size))
     left, right = np.zeros((z.size, r)), np.zeros((z.size, r))
     left[form.indices.reshape(-1)], right[form.indices.reshape(-1)] = (
-        form.P.reshape(-1, r),
+        P.reshape(-1, r),
         form.H.reshape(-1, r),
     )
     matrix = -(left * form.S if form.S.ndim == 1 else left @ form.S) @ right.T

@@ -339,33 +339,37 @@ def test_robertson_and_van_der_pol(method, rtol):
 # -- linear systems -----------------------------------------------------------------------------------------------
 
 
-def random_factors(m, q, r, rng, full=False, permuted=True):
+def random_factors(m, q, r, rng, full=False, permuted=True, kind="any"):
     generator = np.random.default_rng(rng)
     indices = generator.permutation(m * q) if permuted else np.arange(m * q)
     root = generator.normal(size=(r, r))
-    return LowRank(
-        indices.reshape(m, q),
-        generator.normal(size=(m, q, r)),
-        root @ root.T if full else generator.uniform(0.1, 2, size=r),
-        generator.normal(size=(m, q, r)),
-        0.1 * generator.normal(size=(m, q, q)),
-    )
+    P, H = generator.normal(size=(2, m, q, r))
+    B = 0.1 * generator.normal(size=(m, q, q))
+    S = root @ root.T if full else generator.uniform(0.1, 2, size=r)
+    if kind != "any":  # rows of P are multiples of those of H, some of them 0
+        P = generator.uniform(0.5, 2, size=(m, q)) * (generator.random((m, q)) < 0.9)
+    if (
+        kind == "gradient"
+    ):  # blocks symmetric but for the multiples, as in a gradient flow with frozen coordinates
+        B = P[:, :, None] * (B + B.transpose(0, 2, 1))
+    return LowRank(indices.reshape(m, q), P, S, H, B)
 
 
 @pytest.mark.parametrize(
     ("m", "q", "r"), [(1, 1, 1), (30, 2, 5), (20, 4, 79), (3, 1, 40), (5, 100, 7), (200, 3, 1)]
 )
-@pytest.mark.parametrize("full", [False, True])
-@pytest.mark.parametrize("permuted", [False, True])
-def test_woodbury_solves_what_the_full_matrix_solves(m, q, r, full, permuted):
-    factors = random_factors(m, q, r, rng=m + q + r, full=full, permuted=permuted)
+@pytest.mark.parametrize(("full", "permuted"), [(False, False), (True, True)])
+@pytest.mark.parametrize("kind", ["any", "multiples", "gradient"])
+def test_woodbury_solves_what_the_full_matrix_solves(m, q, r, full, permuted, kind):
+    factors = random_factors(m, q, r, rng=m + q + r, full=full, permuted=permuted, kind=kind)
     size = m * q
     J = assembled(factors, size)
     expected = np.zeros((size, size))
+    P = factors.P if kind == "any" else factors.P[:, :, None] * factors.H
+    core = np.diag(factors.S) if factors.S.ndim == 1 else factors.S
     for j in range(m):
         for k in range(m):
-            core = np.diag(factors.S) if factors.S.ndim == 1 else factors.S
-            block = -factors.P[j] @ core @ factors.H[k].T - (factors.B[j] if j == k else 0)
+            block = -P[j] @ core @ factors.H[k].T - (factors.B[j] if j == k else 0)
             expected[np.ix_(factors.indices[j], factors.indices[k])] = block
     assert np.allclose(J, expected, rtol=1e-13, atol=1e-13 * np.abs(expected).max())
     b = np.random.default_rng(1).normal(size=size)
@@ -383,7 +387,7 @@ def test_woodbury_solves_what_the_full_matrix_solves(m, q, r, full, permuted):
 @pytest.mark.parametrize("c", [1e-2, 1.0, 1e4, 1e8])
 def test_woodbury_holds_where_the_system_is_very_stiff(c):
     factors = random_factors(50, 3, 20, rng=5)
-    gradient = factors._replace(P=factors.H, B=0.01 * np.abs(factors.B) + 0.1 * np.eye(3))
+    gradient = factors._replace(P=np.ones((50, 3)), B=np.broadcast_to(0.1 * np.eye(3), (50, 3, 3)))
     system, J = WoodburySystem(gradient, 150), assembled(gradient, 150)
     b = np.random.default_rng(2).normal(size=150)
     x = np.empty(150)
