@@ -10,6 +10,7 @@ import numpy as np
 
 from solvers._run import CHUNK_SECONDS, Run
 from solvers._stepper import StepFailure
+from solvers.errors import DivergenceError
 from solvers.result import Status
 
 # Memory for kept states of one group; more runs, or a run that needs more, go in several groups, or one by one.
@@ -26,12 +27,32 @@ def go_all(runs: Sequence[Run]) -> list[Any]:
         if _goes_in_a_group(run):
             groups.setdefault(_key(run), []).append(run)
     endings: dict[int, tuple[Status, StepFailure | None]] = {}
+    interrupted = False
     for group in groups.values():
         size = _states_kept(group[0]) * group[0].z0.nbytes
         most = len(group) if size == 0 else max(1, GROUP_BYTES // size)
         for low in range(0, len(group), most):
-            endings |= _go(group[low : low + most])
-    return [run.conclude(*endings[id(run)]) if id(run) in endings else run.go() for run in runs]
+            if interrupted:
+                break
+            ended = _go(group[low : low + most])
+            interrupted = any(status is Status.interrupted for status, _ in ended.values())
+            endings |= ended
+    found = []
+    for i, run in enumerate(runs):
+        try:
+            if id(run) in endings:
+                trajectory = run.conclude(*endings[id(run)])
+            else:
+                # one Ctrl-C ends them all
+                trajectory = run.leave() if interrupted else run.go()
+                interrupted = interrupted or trajectory.status is Status.interrupted
+        except DivergenceError as error:
+            if len(runs) == 1:
+                raise
+            others = 'on_divergence="record" returns the others as well'
+            raise DivergenceError(f"state {i} of the list: {error} {others}", error.run) from None
+        found.append(trajectory)
+    return found
 
 
 def _goes_in_a_group(run: Run) -> bool:

@@ -52,6 +52,9 @@ class Recorder:
                 )
             self.functions[name] = function
         self.default = getattr(bound, "default_record", None)
+        program = getattr(bound, "program", None)
+        if program is not None:  # a compiled run calls the functions when it is over: too late for an error
+            self._refuse(program.name)
         self.rows: list[tuple[float, dict[str, Any], Array | None]] = []
         self.shapes: dict[str, tuple[int, ...]] = {}
 
@@ -60,10 +63,7 @@ class Recorder:
         bad = None
         if self.default is not None:
             for name, value in self.default(view.t, view.z).items():
-                if name in self.functions:
-                    raise InputError(
-                        f"record: the name {name!r} is already recorded by the flow; choose another"
-                    )
+                self._refuse(name)
                 row[name] = float(value)
                 if not np.isfinite(row[name]):
                     bad = name
@@ -82,6 +82,11 @@ class Recorder:
             for name, function in self.functions.items():
                 row[name] = self._checked(name, function(state))
         self.rows.append((t, row, z.copy() if self.keep_all and z is not None else None))
+
+    def _refuse(self, name: str) -> None:
+        """The names that a flow records are its own."""
+        if name in self.functions:
+            raise InputError(f"record: the name {name!r} is already recorded by the flow; choose another")
 
     def _checked(self, name: str, value: Any) -> Any:
         try:
@@ -285,6 +290,13 @@ class Run:
         if failure is not None and self.on_divergence == "raise":
             raise DivergenceError(f"{failure}. {status.value}", run)
         return run
+
+    def leave(self) -> Trajectory:
+        """The trajectory of a run that Ctrl-C ended before it went on."""
+        self.reason = f"interrupted at t = {self.stepper.t:.6g}"
+        with self.compilation():
+            self.save_last()
+        return self.conclude(Status.interrupted, None)
 
     def _march(self) -> Status:
         stepper, recorder = self.stepper, self.recorder

@@ -164,6 +164,53 @@ def test_compiled_and_other_flows_may_be_mixed() -> None:
         same(run, solvers.integrate(flow, start, 1.0, method=solvers.DormandPrince()))
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_the_name_of_what_the_flow_records_is_taken(compiled: bool) -> None:
+    with pytest.raises(InputError, match="'energy' is already recorded by the flow"):
+        solvers.integrate(Flow(compiled=compiled), STARTS[0], 1.0, record={"energy": lambda x: 0.0})
+
+
+def test_one_interrupt_ends_all_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from solvers._compiled import CompiledRuns
+
+    advance, calls = CompiledRuns.advance, []
+
+    def press(self: Any, budget: int, *more: Any) -> None:
+        calls.append(budget)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        advance(self, 5, *more)
+
+    monkeypatch.setattr(CompiledRuns, "advance", press)
+    # two groups, and one run through Python
+    flows = [Flow(), Flow(compiled=False), Flow(smooth=False), Flow()]
+    method = solvers.DormandPrince()
+    runs = solvers.integrate(flows, STARTS[:4], 5.0, method=method)
+    assert [run.status.name for run in runs] == ["interrupted"] * 4
+    assert [run.stats["steps"] for run in runs] == [5, 0, 0, 5]
+    monkeypatch.undo()
+    for flow, start, run in zip(flows, STARTS, runs, strict=False):
+        whole = solvers.integrate(flow, start, 5.0, method=method)
+        rows = int(np.searchsorted(whole.t, run.t[-1]))
+        assert np.array_equal(run["energy"][:rows], whole["energy"][:rows])
+        assert np.array_equal(run.initial, start)
+
+
+def test_an_interrupt_in_python_ends_the_runs_that_follow() -> None:
+    calls = []
+
+    def velocity(x: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+        return -x
+
+    runs = solvers.integrate(velocity, [np.ones(2)] * 3, 1.0, method=solvers.Euler(step=0.1))
+    assert [run.status.name for run in runs] == ["interrupted"] * 3
+    assert [run.stats["steps"] for run in runs[1:]] == [0, 0]
+    assert [run.t.tolist() for run in runs[1:]] == [[0.0], [0.0]]
+
+
 def test_lists_of_flows_need_as_many_states() -> None:
     with pytest.raises(InputError, match="2 flows need as many states, not 3"):
         solvers.integrate([Flow(), Flow()], STARTS[:3], 1.0)
@@ -184,7 +231,7 @@ def test_one_that_diverges_does_not_stop_the_others(method: Any) -> None:
     assert runs[1].status is plain.status
     assert runs[1].message.split(" ")[:4] == plain.message.split(" ")[:4]
     assert np.isfinite(runs[1].final).all()
-    with pytest.raises(DivergenceError) as caught:
+    with pytest.raises(DivergenceError, match="state 1 of the list: .* returns the others") as caught:
         solvers.integrate(flows, [STARTS[0]] * 3, 20.0, method=method)
     assert np.array_equal(caught.value.run.final, runs[1].final)
     same(runs[2], solvers.integrate(flows[2], STARTS[0], 20.0, method=method))
