@@ -44,6 +44,9 @@ from solvers.protocols import Array
 # q = R'(f) lies on the boundary of the conjugate's domain up to rounding (a softmax sums to 1 within a few
 # ulp): slopes per datum, of order 1 for every loss with a bounded domain, may leave it by this much.
 _ROUNDING = 1e-12
+# exp of less counts as 0 beside a sum of at least 1: it is 1e-261, and what kernels make of it may be denormal, with
+# which processors compute several times more slowly.
+_VANISHES = -600.0
 
 
 class Loss(Protocol):
@@ -484,7 +487,8 @@ class SoftMinMargin(NamedTuple):
         top = float(np.max(counted))
         if not np.isfinite(top):
             return top, np.full(f.shape, np.nan)
-        mass = w * np.exp(np.minimum(exponent - top, 0.0))  # the minimum acts only where w = 0
+        exponent = np.minimum(exponent - top, 0.0)  # the minimum acts only where w = 0
+        mass = np.where(exponent < _VANISHES, 0.0, w * np.exp(exponent))
         norm = total(mass)
         return top + float(np.log(norm)), mass / norm
 
@@ -524,7 +528,9 @@ class SoftMinMargin(NamedTuple):
                 top = -y[i] * f[i]
         mass = 0.0
         for i in range(f.size):
-            out[i] = w[i] * math.exp(-y[i] * f[i] - top) if w[i] > 0.0 else 0.0
+            exponent = -y[i] * f[i] - top
+            # written so that a NaN stays
+            out[i] = w[i] * math.exp(exponent) if w[i] > 0.0 and not exponent < _VANISHES else 0.0
             mass += out[i]
         for i in range(f.size):
             out[i] *= -y[i] / mass

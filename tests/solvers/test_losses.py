@@ -358,6 +358,16 @@ def test_compiled_forms_are_the_value_and_the_gradient(loss: Any, weighted: bool
     np.testing.assert_allclose(out, loss.gradient(f, y, weights).reshape(-1), rtol=2e-14, atol=1e-300)
 
 
+def test_data_far_from_the_margin_count_as_nothing_rather_than_as_denormal_numbers() -> None:
+    f, y = np.array([0.0, 1.0, 500.0, 690.0, 720.0, 745.0]), np.ones(6)
+    out = np.empty(6)
+    value_and_gradient(loss := losses.SoftMinMargin(), f, y, compiled_weights(loss, y, None), out)
+    p = np.array([1.0, np.exp(-1.0)]) / (1.0 + np.exp(-1.0))
+    for gradient in (out, loss.gradient(f, y)):
+        np.testing.assert_allclose(gradient[:2], -p, rtol=1e-15)
+        assert -1e-200 < gradient[2] < 0.0 and not gradient[3:].any()
+
+
 @pytest.mark.parametrize("loss", COMPILED, ids=name)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_compiled_forms_do_not_hide_what_is_not_finite(loss: Any, bad: float) -> None:
