@@ -6,6 +6,7 @@ takes a few microseconds, calls from Python would take most of the time.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -323,6 +324,30 @@ class SmallProgram:
             self.measure.shape,
             self.rate.tobytes(),
         )
+
+    def radius_bound(self, z: Array) -> float:
+        """A bound of the Jacobian's spectral radius for activations of slope at most L, loosely; infinite for others.
+
+        ``|grad Phi|^2 <= (L |w.x + b| + |sigma(0)|)^2 + (a L |(x, 1)|)^2``, averaged, times the loss's curvature; and as
+        much again for second derivatives, which are smaller unless residuals are large.
+        """
+        objective, network = self.objective, self.objective.network
+        n = objective.X.shape[0]
+        curvature = getattr(objective.loss, "curvature_bound", lambda *_: None)(n, objective.sample_weight)
+        bounds = getattr(network.activation, "bounds", None)
+        if curvature is None or bounds is None:
+            return math.inf
+        positions = z.reshape(self.measure.shape[1], self.rate.size)
+        inputs = 1.0 + float(np.mean(np.square(objective.X))) * network.d
+        # masses enter once: the flow follows the gradient in the metric of the measure
+        particles = float(self.measure[1] @ np.square(positions).sum(axis=1)) + float(
+            self.measure[1].sum()
+        ) * (self.layout.fixed**2)
+        offset = float(network.activation.value(0.0)) ** 2
+        slope = bounds.lipschitz**2
+        features = n * curvature * self.layout.scale**2 * (2.0 * slope * inputs * particles + 2.0 * offset)
+        ridge = float(getattr(objective.regularizer, "strength", 0.0))
+        return float(self.rate.max(initial=0.0)) * (2.0 * features + ridge)
 
     def data(self) -> tuple[Array, Array]:
         """Inputs as the kernels want them, and (targets, weights, centre) flat over outputs, then data."""

@@ -209,6 +209,10 @@ class ConicProgram:
             self.signs.size,
         )
 
+    def radius_bound(self, z: Array) -> float:
+        """None is known."""
+        return math.inf
+
     def table(self) -> Array:
         """Targets, weights and centre: (3, codes)."""
         y = self.objective.y
