@@ -340,6 +340,8 @@ def lanczos_modes(
     # until what is outside is not stiff, as far as the space can see
     while space.dimension < MOST_VECTORS and not space.invariant and reach * space.coupling > NEGLIGIBLE:
         space.grow(space.dimension + 1)
+    if space.dimension == 0:  # nothing moves
+        return ModalSystem(np.zeros((0, weight.size)), np.zeros(0), weight, 0.0), 0
     values, vectors = space.ritz()
     rates = -values
     decay = max(0.0, float(rates[-1]))

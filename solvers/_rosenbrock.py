@@ -10,6 +10,7 @@ import numpy as np
 from solvers import _low_rank
 from solvers._adaptive import AdaptiveStepper, Control
 from solvers._finite_difference import DifferenceLinearization
+from solvers._linearization import check_product, check_weight, low_rank_of
 from solvers._stepper import StepFailure, finite
 from solvers._threads import one_blas_thread
 from solvers.errors import InputError
@@ -52,6 +53,7 @@ class RosenbrockStepper(AdaptiveStepper):
         self._u = np.zeros((stages, z.size))
         self._change: Array | None = None  # d_t v at the start of the step
         self._solver: Any = None
+        self._checked = False
         self.products = 0
         self.factorizations = 0
         self._require()
@@ -64,7 +66,8 @@ class RosenbrockStepper(AdaptiveStepper):
                 f"{self.name} needs the Jacobian, which finite differences do not give where the velocity jumps; give "
                 "the flow a method linearize(t, z), or use solvers.BogackiShampine()"
             )
-        if getattr(flow, "rank", None) is None and size > LARGEST_DENSE:
+        known = hasattr(flow, "linearize") and getattr(flow, "rank", None) is not None
+        if not known and size > LARGEST_DENSE:
             raise InputError(
                 f"{self.name} would need a full Jacobian of {size} coordinates, and "
                 f"makes it up to {LARGEST_DENSE}, where a flow knows no form of low rank; use solvers.RKC2()"
@@ -83,10 +86,13 @@ class RosenbrockStepper(AdaptiveStepper):
         known = hasattr(self.flow, "linearize")
         linear = self.flow.linearize(t, z) if known else DifferenceLinearization(self.flow, t, z)
         if hasattr(linear, "low_rank"):
-            factors = linear.low_rank()
+            factors = low_rank_of(linear, size)
             if factors.H.shape[2] < size:
                 return _low_rank.WoodburySystem(factors, size)
             return _low_rank.DenseSystem(_low_rank.assembled(factors, size))
+        if not self._checked:
+            check_product(self.flow, linear, z)
+            self._checked = True
         columns, unit = np.empty((size, size)), np.zeros(size)
         for i in range(size):
             unit[i] = 1.0
@@ -96,6 +102,8 @@ class RosenbrockStepper(AdaptiveStepper):
             self.evaluations += linear.evaluations
         else:
             self.products += size
+        if not finite(columns.reshape(-1)):
+            raise StepFailure("diverged", f"the Jacobian is NaN or infinite at t = {t:.6g}")
         return _low_rank.DenseSystem(np.ascontiguousarray(columns.T))
 
     # -- a step -----------------------------------------------------------------------------------------------
@@ -182,11 +190,15 @@ class LaggedStepper(RosenbrockStepper):
             raise InputError(
                 f"{self.name} needs a flow with a method linearize(t, z); use solvers.RODAS4() or solvers.RKC2()"
             )
-        if self.flow.linearize(self.t, self.z).weight is None:
+        t, z = self.t, self.z
+        linear = self.flow.linearize(t, z)
+        check_product(self.flow, linear, z)
+        if getattr(linear, "weight", None) is None:
             raise InputError(
                 f"{self.name} needs a Jacobian that is symmetric in some weights, and this flow's is not; use "
                 "solvers.RODAS4()"
             )
+        check_weight(self.flow, linear, t, z)
 
     def _longest(self, t: float, z: Array, rejected: int) -> float:
         self._rejected = rejected
@@ -212,7 +224,7 @@ class LaggedStepper(RosenbrockStepper):
         reach *= self.tableau.gamma
         if hasattr(linear, "low_rank") and linear.rank <= LARGEST_GRAM:
             self.grams += 1
-            return _low_rank.gram_modes(linear.low_rank(), linear.weight, reach)
+            return _low_rank.gram_modes(low_rank_of(linear, z.size), linear.weight, reach)
         modes, products = _low_rank.lanczos_modes(linear.product, linear.weight, velocity, reach)
         self.products += products
         return modes

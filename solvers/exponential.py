@@ -11,6 +11,7 @@ import numpy as np
 
 from solvers._adaptive import AdaptiveStepper
 from solvers._lanczos import KrylovSpace
+from solvers._linearization import check_product, check_weight
 from solvers._method import AdaptiveMethod
 from solvers._stepper import StepFailure, Stepper, finite
 from solvers._threads import one_blas_thread
@@ -72,11 +73,14 @@ class EXPRB32(AdaptiveMethod):
             raise InputError(
                 "EXPRB32 needs Jacobian-vector products; give the flow a method linearize(t, z), or use solvers.RKC2()"
             )
-        if flow.linearize(t, z).weight is None:
+        linear = flow.linearize(t, z)
+        check_product(flow, linear, z)
+        if getattr(linear, "weight", None) is None:
             raise InputError(
                 "EXPRB32 needs a Jacobian that is symmetric in an inner product, which linearize(t, z).weight gives, "
                 "and this flow gives none; use solvers.RODAS4() or solvers.RKC2()"
             )
+        check_weight(flow, linear, t, z)
         return ExponentialStepper(flow, t, z, t_end, **self.control)
 
 
@@ -150,11 +154,13 @@ class ExponentialStepper(AdaptiveStepper):
 
     def _add_drift(self, t: float, h: float, z: Array, new: Array, move: Array) -> bool:
         """Add ``h^2 phi_2(h J) d_t v`` to `new`, and what the second term is to leave out to `move`."""
-        drift, delta = self._drift, DIFFERENCE * h
-        self.flow.velocity(t + delta, z, drift)
+        drift = self._drift
+        # not below the resolution of a large t, and never beyond the step
+        ahead = t + max(DIFFERENCE * h, min(h, 2.0**10 * math.ulp(t)))
+        self.flow.velocity(ahead, z, drift)
         self.evaluations += 1
         drift -= self._v
-        drift /= delta
+        drift /= ahead - t
         space = self._space(drift)
         c = self._functions(space, 0, 2, h, self._within_tolerance)
         if c is None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from solvers._adaptive import AdaptiveStepper, Control
+from solvers._linearization import check_product
 from solvers._method import AdaptiveMethod
 from solvers._stepper import StepFailure, Stepper, finite
 from solvers._threads import one_blas_thread
@@ -83,6 +84,7 @@ class ChebyshevStepper(AdaptiveStepper):
         require_products(flow, "RKC2")
         self._v, self._after, self._stage = (np.empty_like(z) for _ in range(3))
         self._other = np.empty_like(z)
+        self._checked = False
         self._radius = 0.0
         self._age = -1  # accepted steps since the estimate; -1 before the first
         self._last = (0.0, 1.0)  # size and error of the last accepted step
@@ -102,6 +104,9 @@ class ChebyshevStepper(AdaptiveStepper):
 
     def _estimate_radius(self, t: float, z: Array) -> None:
         linear = products_at(self.flow, t, z)
+        if not self._checked:
+            check_product(self.flow, linear, z)
+            self._checked = True
         with one_blas_thread():
             found = spectral_radius(linear.product, self._v)
         # differences cost velocities

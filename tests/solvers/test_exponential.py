@@ -213,7 +213,8 @@ def test_everything_is_counted(stiff):
     flow = Counting("tanh")
     run = solvers.integrate(flow, flow.start, 20.0, method=solvers.EXPRB32(), save=2)
     assert run.stats["evaluations"] == counts["velocity"]
-    assert run.stats["jv"] == counts["product"]
+    # one product at the start checks that products fill what they are given
+    assert run.stats["jv"] == counts["product"] - 1
     # two velocities a step, one of them kept when it is tried again, and one for the first step size
     assert run.stats["evaluations"] == 1 + 2 * run.stats["steps"] + run.stats["rejected"]
 
