@@ -2,10 +2,10 @@
 
     python benchmarks/stiff.py [--problems tanh_long ...] [--seconds 60] [--json FILE]
 
-Every method runs at several tolerances; what is reported, for errors of 1e-3, 1e-5 and 1e-6 in the predictions (relative
-root mean square, at the end), is the cheapest run that is as accurate. Evaluations count velocities and, where a method
-asks for them, products with the Jacobian (which cost about as much). Errors are against a fine run of ours by a method
-that the problem suits, checked by a second one; `agreement` is their distance. SciPy gets the same compiled velocity.
+Every method runs at several tolerances; what is reported, for errors of 1e-3, 1e-5 and 1e-6 in the predictions
+(relative root mean square, at the end), is the cheapest run that is as accurate. Evaluations count velocities and,
+where a method asks for them, products with the Jacobian (which cost about as much). Errors are against a fine run of
+ours by a method that the problem suits, checked by a second one; `agreement` is their distance. SciPy gets the same compiled velocity.
 A run that would take longer than --seconds of CPU is given up, and said to be.
 """
 
@@ -190,8 +190,8 @@ def main() -> None:
             print(f" error {target:.0e}:")
             for method, row in sorted(winners.items(), key=lambda item: item[1]["cpu"]):
                 print(
-                    f"  {method:20} {row['evaluations']:8d} evaluations {row['cpu']:8.2f} s CPU  rtol {row['rtol']:.0e} "
-                    f"error {row['error']:.1e} {row['note'][:60]}"
+                    f"  {method:20} {row['evaluations']:8d} evaluations {row['cpu']:8.2f} s CPU "
+                    f"rtol {row['rtol']:.0e} error {row['error']:.1e} {row['note'][:60]}"
                 )
     if options.json:
         with open(options.json, "w") as file:

@@ -61,7 +61,7 @@ class Auto:
         """
         smooth = bool(getattr(flow, "smooth", True))
         rtol = (1e-6 if smooth else 1e-4) if self.rtol is None else self.rtol
-        tolerances = {"rtol": rtol, "atol": rtol * 1e-3}
+        tolerances = {"rtol": rtol, "atol": float(f"{rtol / 1000:.12g}")}
         explicit: Any = DormandPrince(**tolerances) if smooth else BogackiShampine(**tolerances)
         kind = (
             "the velocity is smooth"

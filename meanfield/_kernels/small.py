@@ -328,7 +328,7 @@ class SmallProgram:
     def radius_bound(self, z: Array) -> float:
         """A bound of the Jacobian's spectral radius for activations of slope at most L, loosely; infinite for others.
 
-        ``|grad Phi|^2 <= (L |w.x + b| + |sigma(0)|)^2 + (a L |(x, 1)|)^2``, averaged, times the loss's curvature; and as
+        ``|grad Phi|^2 <= (L |w.x + b| + |sigma(0)|)^2 + (a L |(x, 1)|)^2``, averaged, times the loss's curvature; as
         much again for second derivatives, which are smaller unless residuals are large.
         """
         objective, network = self.objective, self.objective.network

@@ -447,7 +447,7 @@ def test_auto_says_what_it_chose_and_why():
     assert kinked["method"] == "BogackiShampine(rtol=0.0001, atol=1e-07)"
     assert "jumps" in kinked["why"]
     asked = solvers.integrate(lambda x: -x, [1.0], 1.0, method=solvers.Auto(rtol=1e-4)).stats
-    assert asked["method"] == repr(solvers.DormandPrince(rtol=1e-4, atol=1e-4 / 1000))
+    assert asked["method"] == repr(solvers.DormandPrince(rtol=1e-4, atol=1e-7))
 
 
 @pytest.mark.parametrize("cls", [solvers.Euler, solvers.Heun, solvers.RK4])
