@@ -5,7 +5,8 @@
 Every method runs at several tolerances; what is reported, for errors of 1e-3, 1e-5 and 1e-6 in the predictions
 (relative root mean square, at the end), is the cheapest run that is as accurate. Evaluations count velocities and,
 where a method asks for them, products with the Jacobian (which cost about as much). Errors are against a fine run of
-ours by a method that the problem suits, checked by a second one; `agreement` is their distance. SciPy gets the same compiled velocity.
+ours by a method that the problem suits, checked by a second one; `agreement` is their distance. SciPy gets the same
+compiled velocity.
 A run that would take longer than --seconds of CPU is given up, and said to be.
 """
 
