@@ -1,6 +1,6 @@
 """Start-up with a warm kernel cache, and memory against the number of steps.
 
-    python benchmarks/startup.py
+    python benchmarks/startup.py [--runs 9] [--json FILE]
 
 Times fresh processes: import alone, and the first result of a d = 2 problem; the first of all fills the cache, and
 is shown apart. Then one process runs 1x, 10x and 100x steps and reports its peak memory after each.
@@ -8,7 +8,10 @@ is shown apart. Then one process runs 1x, 10x and 100x steps and reports its pea
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -37,21 +40,35 @@ for steps in (10, 300, 3000, 30000):
 """
 
 
-def seconds(code: str, cache: str) -> float:
+def seconds(code: str, cache: str) -> tuple[float, float]:
+    """Wall and processor seconds of a fresh process."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": cache, "OMP_WAIT_POLICY": "passive"}
-    start = time.perf_counter()
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
-    return time.perf_counter() - start
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=9, help="processes (the median is reported)")
+    parser.add_argument("--json", help="write the numbers here as well")
+    options = parser.parse_args()
+    report: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as cache:
-        print(f"first result, empty cache   {seconds(RESULT, cache):6.2f} s")
-        for name, code in (("import", IMPORT), ("first result, warm cache", RESULT)):
-            times = [seconds(code, cache) for _ in range(9)]
-            print(
-                f"{name:27} {statistics.median(times):6.2f} s (median of 9; {min(times):.2f} to {max(times):.2f})"
-            )
+        report["empty"], _ = seconds(RESULT, cache)
+        print(f"first result, empty cache   {report['empty']:6.2f} s")
+        works = {"import": IMPORT, "first result, warm cache": RESULT}
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
+        for _ in range(options.runs):
+            for name, code in works.items():
+                times[name].append(seconds(code, cache))
+        for name, found in times.items():
+            walls = [wall for wall, _ in found]
+            report[name] = statistics.median(walls)
+            report[f"{name}, CPU"] = statistics.median(cpu for _, cpu in found)
+            spread = f"median of {options.runs}; {min(walls):.2f} to {max(walls):.2f}"
+            print(f"{name:27} {report[name]:6.2f} s ({spread}; CPU {report[f'{name}, CPU']:.2f} s)")
         print("peak memory after so many Euler steps:")
         done = subprocess.run(
             [sys.executable, "-c", MEMORY],
@@ -62,7 +79,11 @@ def main() -> None:
         )
         for line in done.stdout.splitlines():
             steps, megabytes = line.split()
+            report[f"MB after {steps} steps"] = float(megabytes)
             print(f"  {steps:>6} steps  {float(megabytes):7.1f} MB")
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump(report, file, indent=1)
 
 
 if __name__ == "__main__":
