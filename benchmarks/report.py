@@ -282,7 +282,8 @@ def reference(quick: bool) -> Part:
             line.cells["other"] = ("its authors: 600 s", 600.0 / row["cpu"], None)
         line.note = (
             f"{row['wall']:.1f} s of wall time; agree to {row['difference']:.0e} after 2000; "
-            f"{row['classified']} of 100 classified, margin/beta {row['margin_over_beta']:.4f}, {row['directions']} directions carry 99 % of the mass"
+            f"{row['classified']} of 100 classified, margin/beta {row['margin_over_beta']:.4f}, "
+            f"{row['directions']} directions carry 99 % of the mass"
         )
         if not (row["agrees"] and row["is_the_figure"]):
             line.note += "; **not the figure**"
