@@ -172,7 +172,7 @@ class Objective:
     @property
     def smooth(self) -> bool:
         """Whether the velocity is continuous in the particles."""
-        return bool(getattr(self.network, "smooth", True))
+        return bool(getattr(self.network, "smooth", True)) and bool(getattr(self.regularizer, "smooth", True))
 
     @property
     def mobility(self) -> Array | None:

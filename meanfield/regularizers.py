@@ -89,6 +89,11 @@ class PathNorm(NamedTuple):
     outer: int = 1
     fixed: float = 0.0
 
+    @property
+    def smooth(self) -> bool:
+        """False: the gradient jumps where a factor vanishes."""
+        return False
+
     def bind(self, network: Any) -> PathNorm:
         """Learn from the network's layout how many coordinates are outer weights."""
         layout = getattr(network, "layout", None)

@@ -306,7 +306,8 @@ class RODAS4(_Rosenbrock):
 class RODAS3(_Rosenbrock):
     """Rosenbrock pair of orders 3 and 2: three velocities, one Jacobian and one factorization a step.
 
-    Systems are solved as by `RODAS4`, which is cheaper from accuracies of about 1e-4 on. L-stable, stiffly accurate.
+    Systems are solved as by `RODAS4`, which is cheaper from accuracies of about 1e-4 on. L-stable, stiffly accurate. It
+    has been seen to step over a pole (z' = z^2) where the others stop.
 
     Parameters
     ----------

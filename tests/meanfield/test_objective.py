@@ -222,3 +222,11 @@ def test_path_norm_touches_ridge_at_balance() -> None:
     assert np.allclose(path.value(positions), ridge.value(positions), rtol=1e-13)
     assert np.allclose(path.gradient(positions), ridge.gradient(positions), rtol=1e-12)
     assert not path.gradient(np.zeros((1, 4))).any()
+
+
+def test_a_penalty_with_kinks_makes_a_smooth_network_kinked() -> None:
+    network = mf.TwoLayer("tanh", d=1)
+    X, y = np.array([[0.5], [1.0]]), np.array([0.0, 1.0])
+    assert mf.Objective(network, X, y, regularizer=mf.Ridge(0.1)).smooth
+    assert not mf.Objective(network, X, y, regularizer=mf.PathNorm(0.1)).smooth
+    assert not mf.Objective(mf.TwoLayer("relu", d=1), X, y).smooth
