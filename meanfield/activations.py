@@ -56,7 +56,7 @@ class ReLU(NamedTuple):
         return Bounds(INFINITE, 1.0, 1.0, INFINITE)
 
     def value(self, z: float) -> float:
-        return z if z > 0.0 else 0.0
+        return 0.0 if z < 0.0 else z  # a NaN stays one
 
     def slope(self, z: float) -> float:
         return 1.0 if z > 0.0 else (self.slope_at_zero if z == 0.0 else 0.0)
@@ -320,7 +320,9 @@ def resolve(activation: Any) -> Any:
             activation = cls()
         except TypeError:
             needed = ", ".join(field for field in cls._fields if field not in cls._field_defaults)
-            raise InputError(f"activation {activation!r} needs {needed}; pass {cls.__name__}({needed}=...)") from None
+            raise InputError(
+                f"activation {activation!r} needs {needed}; pass {cls.__name__}({needed}=...)"
+            ) from None
     if isinstance(activation, type):
         raise InputError(
             f"activation is the class {activation.__name__}; pass an instance: {activation.__name__}()"

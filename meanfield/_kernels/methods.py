@@ -16,7 +16,7 @@ class Ramp(NamedTuple):
     unused: float = 0.0
 
     def value(self, z: float) -> float:
-        return z if z > 0.0 else 0.0
+        return 0.0 if z < 0.0 else z  # a NaN stays one
 
     def slope(self, z: float) -> float:
         return 1.0 if z > 0.0 else 0.0

@@ -120,6 +120,28 @@ def test_float32_is_good_to_its_digits(activation: Any, d: int) -> None:
     check(activation, 70, 300, d, (1, None, True), "float32")
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda a: type(a).__name__)
+@pytest.mark.parametrize("d", [2, 10])
+def test_a_nan_among_the_particles_surfaces(activation: Any, d: int) -> None:
+    X, positions, coefficients, q = problem(70, 90, d, 1, None, True)
+    operator = TwoLayerOnData(activation, X, 1, None, True)
+    for column in (0, 1, d + 1):  # outer weight, an inner one, bias
+        broken = positions.copy()
+        broken[5, column] = np.nan
+        assert np.isnan(operator.integrate(broken, coefficients)).all()
+        values, gradient = operator.pullback(broken, q)
+        assert np.isnan(values[5]) and np.isnan(gradient[5]).any()
+        assert np.isfinite(np.delete(gradient, 5, axis=0)).all()
+
+
+def test_overflow_in_float32_surfaces() -> None:
+    # w . x = inf - inf: a kink must not make 0 of it
+    operator = TwoLayerOnData(mf.ReLU(), np.array([[1.0, -1.0]]), 1, None, True, "float32")
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        raw = operator.integrate(np.array([[1.0, 1e39, 1e39, 0.0]]), np.ones(1))
+    assert not np.isfinite(raw).any()
+
+
 def test_slope_at_zero_counts_at_kinks() -> None:
     X, positions = np.array([[1.0], [2.0]]), np.array([[1.0, 0.0, 0.0]])
     for slope in (0.0, 0.25):
