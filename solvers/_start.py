@@ -72,7 +72,8 @@ def start_method(bound: Any, method: Any, t0: float, z: Array, t_end: float) -> 
         )
     if bound.kind == "map":
         if method is not None:
-            raise InputError(f"{type(bound).__name__} is a map with a step of its own; leave out method")
+            shown = type(getattr(bound, "flow", bound)).__name__
+            raise InputError(f"{shown} is a map with a step of its own; leave out method")
         step = _check.number(bound.default_step, "default_step", positive=True)
         # Not shortened, it would end beyond t_end, by as much as one likes.
         if step > (t_end - t0) * (1 + 1e-9) > 0.0:
