@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solvers._control import KINK_ACCURACY
+from solvers._frame import Frame
 from solvers._march import (
     BAD_OBJECTIVE,
     BAD_STATE,
@@ -37,6 +38,7 @@ from solvers._march import (
     WHOLES,
     H,
     T,
+    brain,
     march,
     march_map,
 )
@@ -114,15 +116,41 @@ class CompiledRuns:
 
     def advance(self, budget: int, parallel: bool = True) -> None:
         """At most `budget` more steps of every run, on threads."""
-
         scheme, control, grid, targets = self.shared
-        memory = (self.real, self.whole, self.states, self.times, self.values, self.kept, self.observed)
+        record = (self.times, self.values, self.kept)
+        address = 0 if scheme is None else brain()
 
         def work(first: int, last: int) -> None:
             if scheme is None:
-                march_map(self.batch, grid, targets, *memory, self.most, first, last, budget)
-            else:
-                march(self.batch, scheme, control, grid, targets, *memory, first, last, budget)
+                march_map(
+                    self.batch,
+                    grid,
+                    targets,
+                    self.real,
+                    self.whole,
+                    self.states,
+                    *record,
+                    self.observed,
+                    self.most,
+                    first,
+                    last,
+                    budget,
+                )
+                return
+            runs = (targets, self.real, self.whole, *record)
+            frame = Frame(scheme, control, grid, runs, self.observed, budget)
+            march(
+                self.batch,
+                address,
+                frame.address,
+                self.real,
+                self.whole,
+                self.states,
+                frame.vectors,
+                frame.predictions,
+                first,
+                last,
+            )
 
         for_blocks(work, self.whole.shape[0], parallel and self.whole.shape[0] > 1)
 

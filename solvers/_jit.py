@@ -29,9 +29,12 @@ from numba.extending import overload_method
 from solvers import _lanes
 from solvers._fingerprint import first_fingerprint
 from solvers._kernel_cache import KernelCache
+from solvers._parts import PartCompiler
 
 # Never nnan/ninf: checks for NaN must keep working. error_model="numpy": division checks stop vectorization.
 FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
+# Entries from Python and from C: each would hold, and optimize, a copy of what is inlined everywhere.
+BARE = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": PartCompiler}
 _lanes.widen()
 Function = TypeVar("Function", bound=Callable[..., Any])
 PACKAGES = ("solvers", "meanfield")
@@ -105,7 +108,9 @@ def kernel() -> Callable[[Callable[..., Any]], _Kernel]:
     """
 
     def decorate(function: Callable[..., Any]) -> _Kernel:
-        return _Kernel(function, {"fastmath": FAST, "error_model": "numpy", "nogil": True})
+        return _Kernel(
+            function, {"fastmath": FAST, "error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
+        )
 
     return decorate
 
@@ -114,7 +119,7 @@ def inlined() -> Callable[[Function], Function]:
     """A part of kernels, compiled into each that calls it; plug-ins may be among its arguments."""
 
     def decorate(function: Function) -> Function:
-        settings: dict[str, Any] = {"error_model": "numpy", "fastmath": FAST, "forceinline": True}
+        settings: dict[str, Any] = {"error_model": "numpy", "fastmath": FAST, "forceinline": True, **BARE}
         return cast(Function, numba.njit(**settings)(function))
 
     return decorate
@@ -124,7 +129,13 @@ def compiled(**options: Any) -> Callable[[Function], Function]:
     """`numba.njit` with the project's settings for functions that take no plug-in; kept on disk."""
 
     def decorate(function: Function) -> Function:
-        settings: dict[str, Any] = {"error_model": "numpy", "nogil": True, "fastmath": FAST, **options}
+        settings: dict[str, Any] = {
+            "error_model": "numpy",
+            "nogil": True,
+            "fastmath": FAST,
+            "no_cfunc_wrapper": True,
+            **options,
+        }
         return cast(Function, _keep(numba.njit(**settings)(function)))
 
     return decorate
@@ -166,7 +177,7 @@ METHODS = {
     **{"potential": 1, "push": 2},
     **{"observe": 2, "respond": 3, "objective": 2, "project": 1, "replica": 1, "step": 3},
 }
-INLINED = {"error_model": "numpy", "forceinline": True, "fastmath": {"contract", "nsz"}}
+INLINED = {"error_model": "numpy", "forceinline": True, "fastmath": {"contract", "nsz"}, **BARE}
 
 
 def _expose(name: str, arity: int) -> None:

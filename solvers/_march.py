@@ -10,15 +10,18 @@ A *batch* is a NamedTuple that compiled code can ask for ``replica(r)``, a Named
 `march` asks `decide` what to do next and does it: all that depends on the problem stands there once, which keeps what
 must be compiled for a new plug-in small, and makes one run and many the same machine code. A run alone is a batch of
 one, so that replicas end in the same bits as their solo runs. `decide` is compiled once for all problems, without any
-reordering of sums (being optimized again where it is linked in cannot change its bits then).
+reordering of sums, and called by its address, so that no plug-in has it optimized again.
 """
 
 from __future__ import annotations
 
 import math
+from functools import cache
 
+import numba
 import numpy as np
 
+from solvers._address import address_of, call, pointer
 from solvers._control import KINK_LEFT, first_guess, first_step, fit, grow, shrink
 from solvers._jit import compiled, kernel
 
@@ -56,6 +59,8 @@ ENTER, START, STAGE, PROBE, PROBE_SPEED, PROBE_CHANGE, OTHER, RECORD, PROJECT, L
 # Rows of the vectors of the size of the state, before the stages; rows of those of the size of f.
 STATE, NEW, LOOK, STAGES = range(4)
 AT_STATE, AT_NEW, AT_LOOK = range(3)
+# Integers of a `Frame`, and its real numbers.
+FRAME, NUMBERS = 23, 8
 
 
 @compiled(fastmath=False)
@@ -122,14 +127,31 @@ def error_size(f, g, shift, z, floor, rtol, atol, scratch):
 
 
 @compiled(fastmath=False)
-def decide(scheme, control, grid, targets, real, whole, vectors, predictions, times, values, kept, budget):
-    """What the run does next, one of the requests; all that it remembers is in `real` and `whole`."""
-    a, b, difference, order = scheme
-    adaptive, rtol, atol, kink_floor, wanted_first, longest, max_steps = control
-    t0, t_end, step, count, short = grid
+def decide(frame, r):
+    """What replica r does next, one of the requests; all that it remembers is in `real` and `whole`.
+
+    `frame` is the address of the integers of a `solvers._frame.Frame`.
+    """
+    at_frame = numba.carray(pointer(frame), FRAME, np.int64)
+    s, saves, rows, size, observed = at_frame[0], at_frame[1], at_frame[2], at_frame[3], at_frame[4]
+    order, count, max_steps, budget = at_frame[5], at_frame[6], at_frame[7], at_frame[8]
+    adaptive, short = at_frame[9] != 0, at_frame[10] != 0
+    numbers = numba.carray(pointer(at_frame[11]), NUMBERS, np.float64)
+    rtol, atol, kink_floor, wanted_first, longest = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
+    t0, t_end, step = numbers[5], numbers[6], numbers[7]
+    a = numba.carray(pointer(at_frame[12]), (s, s), np.float64)
+    b = numba.carray(pointer(at_frame[13]), (s,), np.float64)
+    difference = numba.carray(pointer(at_frame[14]), (s,), np.float64)
+    targets = numba.carray(pointer(at_frame[15]), (saves,), np.float64)
+    real = numba.carray(pointer(at_frame[16] + 8 * REALS * r), (REALS,), np.float64)
+    whole = numba.carray(pointer(at_frame[17] + 8 * WHOLES * r), (WHOLES,), np.int64)
+    times = numba.carray(pointer(at_frame[18] + 8 * saves * r), (saves,), np.float64)
+    values = numba.carray(pointer(at_frame[19] + 8 * saves * r), (saves,), np.float64)
+    kept = numba.carray(pointer(at_frame[20] + 8 * rows * size * r), (rows, size), np.float64)
+    vectors = numba.carray(pointer(at_frame[21]), (STAGES + max(s, 2), size), np.float64)
+    predictions = numba.carray(pointer(at_frame[22]), (3, observed), np.float64)
     z, new, look = vectors[STATE], vectors[NEW], vectors[LOOK]
     f, f_new, g = predictions[AT_STATE], predictions[AT_NEW], predictions[AT_LOOK]
-    s = b.size
     last = whole[REQUEST]
     begin = attempt = accept = False
 
@@ -312,20 +334,18 @@ def piece_of(vector):
     return 1.0 / max(highest, 1.0)
 
 
-@kernel()
-def march(
-    batch, scheme, control, grid, targets, real, whole, Z, times, values, kept, observed, first, last, budget
-):
-    """Advance replicas first .. last - 1 by at most `budget` accepted steps each, recording on the way.
+@cache
+def brain() -> int:
+    """The address of `decide` in this process."""
+    return address_of(decide)
 
-    scheme = (a (s, s), b (s,), difference (s,), order of the error estimate); control = (adaptive, rtol, atol,
-    kink_floor, first_step, longest, max_steps), kink_floor 0 where the velocity is smooth; grid = (t0, t_end, step,
-    count, short) of fixed steps; targets (S,): save times, or step indices at fixed steps. real (R, REALS) and whole
-    (R, WHOLES) are what runs remember, Z (R, N) their states; times, values (R, S) and kept (R, S or 0, N) what is
-    recorded; `observed` is the number of predictions.
+
+@kernel()
+def march(batch, brain, frame, real, whole, Z, vectors, predictions, first, last):
+    """Advance replicas first .. last - 1, recording on the way, as `decide`, at the address `brain`, says.
+
+    Z (R, N) are their states; `frame` is the address of a `solvers._frame.Frame`, to which the arrays after it belong.
     """
-    vectors = np.empty((STAGES + max(scheme[1].size, 2), Z.shape[1]))
-    predictions = np.empty((3, observed))
     for r in range(first, last):
         if whole[r, STATUS] != RUNNING:
             continue
@@ -333,20 +353,7 @@ def march(
         copy(Z[r], vectors[STATE])
         whole[r, REQUEST] = ENTER
         while True:
-            request = decide(
-                scheme,
-                control,
-                grid,
-                targets,
-                real[r],
-                whole[r],
-                vectors,
-                predictions,
-                times[r],
-                values[r],
-                kept[r],
-                budget,
-            )
+            request = call(brain, frame, r)
             if request == LEAVE:
                 break
             if request == PROJECT:
