@@ -1,9 +1,10 @@
 """All benchmarks in one table: ours, each peer, ratio, goal, met or not, and the share of what the machine can do.
 
-    python benchmarks/report.py [--quick] [--parts step line ...] [--out benchmarks/results.md]
+    python benchmarks/report.py [--quick] [--parts step line ...] [--store parts.json] [--out benchmarks/results.md]
 
 Every part is a script of this folder in a process of its own; one that fails or takes too long is reported and the
-others go on. The file is written anew after each part. PyTorch and JAX are compared where they are installed.
+others go on. The file is written anew after each part; with --store, parts that earlier calls measured stay in it.
+PyTorch and JAX are compared where they are installed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,7 @@ class Part:
     rows: list[Row] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    when: str = ""
 
 
 def run(script: str, *arguments: str, minutes: float, threads: int = 1) -> Any:
@@ -402,14 +404,10 @@ def document(found: dict[str, Part], head: list[str], command: str) -> str:
     rows = [row for part in found.values() for row in part.rows]
     verdicts = [(row, *verdict) for row in rows for verdict in row.verdicts()]
     missed = [v for v in verdicts if v[2] < v[3]]
-    text = [
-        "# Benchmarks",
-        "",
-        f"Made by `{command}`. What the columns mean: [README.md](README.md).",
-        "",
-        *head,
-        "",
-    ]
+    text = ["# Benchmarks", ""]
+    text += [f"Made by `{command}`; [README.md](README.md) says what the columns mean.", ""]
+    text += [*head, *(f"- {part.when}" for part in found.values()), ""]
+    text += ["The load counts the benchmark itself as 1; at more than the cores, wall times tell little.", ""]
     text += [f"**Goals met: {len(verdicts) - len(missed)} of {len(verdicts)}.**", ""]
     if missed:
         text += [f"Missed (by under {100 * NOISE:.0f} %: noise until repeated):", ""]
@@ -433,33 +431,48 @@ def document(found: dict[str, Part], head: list[str], command: str) -> str:
     return "\n".join(text)
 
 
+def restored(store: Path) -> dict[str, Part]:
+    """Parts measured by earlier calls."""
+    found = {}
+    for name, part in json.loads(store.read_text()).items():
+        rows = [
+            Row(**row | {"cells": {k: tuple(v) for k, v in row["cells"].items()}}) for row in part["rows"]
+        ]
+        found[name] = Part(**part | {"rows": rows})
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer shapes and rounds: about five minutes")
     parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--store", help="a JSON file that keeps the parts from call to call")
     parser.add_argument("--out", default=str(HERE / "results.md"), help="the Markdown file to write")
     options = parser.parse_args()
     for name in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
         os.environ[f"{name}_NUM_THREADS"] = "1"
     command = "python benchmarks/report.py" + (" --quick" if options.quick else "")
-    if options.parts != list(PARTS):
-        command += " --parts " + " ".join(options.parts)
-    now = datetime.datetime.now(datetime.UTC)
-    load = f"{os.getloadavg()[0]:.1f}"
+    # so that what a part started ends with us
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     words = machine()
-    found: dict[str, Part] = {}
-    begun = time.perf_counter()
+    store = None if options.store is None else Path(options.store)
+    found = restored(store) if store is not None and store.exists() else {}
     for name in options.parts:
-        print(f"{name} ({time.perf_counter() - begun:.0f} s, load {os.getloadavg()[0]:.1f})", flush=True)
-        found[name] = PARTS[name](options.quick)
+        begun, load = time.perf_counter(), os.getloadavg()[0]
+        now = datetime.datetime.now(datetime.UTC)
+        print(f"{name} ({now:%H:%M} UTC, load {load:.1f})", flush=True)
+        part = PARTS[name](options.quick)
         minutes = (time.perf_counter() - begun) / 60
-        head = [
-            f"- {now:%Y-%m-%d %H:%M} UTC, {minutes:.0f} minutes; load {load} at the start, "
-            f"{os.getloadavg()[0]:.1f} at the end (one process of ours counts 1)",
-            *words,
-        ]
-        Path(options.out).write_text(document(found, head, command))
-    print(document(found, head, command))
+        part.when = (
+            f"{name}{' (quick)' if options.quick else ''} {now:%Y-%m-%d %H:%M} UTC, {minutes:.1f} minutes, "
+        )
+        part.when += f"load {load:.1f} before, {os.getloadavg()[0]:.1f} after"
+        found[name] = part
+        found = {name: found[name] for name in PARTS if name in found}
+        if store is not None:
+            store.write_text(json.dumps({name: asdict(part) for name, part in found.items()}))
+        Path(options.out).write_text(document(found, words, command))
+    print(document(found, words, command))
 
 
 if __name__ == "__main__":
