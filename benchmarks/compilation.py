@@ -27,14 +27,16 @@ GOAL = 3.0
 
 
 class Swish(NamedTuple):
-    """A user's activation, ``z / (1 + exp(-z))``."""
+    """A user's activation, ``z / (1 + exp(-gain z))``."""
+
+    gain: float = 1.0
 
     def value(self, z: float) -> float:
-        return z / (1.0 + math.exp(-z))
+        return z / (1.0 + math.exp(-self.gain * z))
 
     def slope(self, z: float) -> float:
-        s = 1.0 / (1.0 + math.exp(-z))
-        return s + z * s * (1.0 - s)
+        s = 1.0 / (1.0 + math.exp(-self.gain * z))
+        return s + self.gain * z * s * (1.0 - s)
 
 
 SMALL, LARGE = (50, 100), (1000, 2000)
