@@ -9,26 +9,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from solvers import _control
+from solvers._control import KINK_ACCURACY, KINK_LEFT
 from solvers._stepper import Stages, StepFailure, Stepper, finite
 from solvers.protocols import Array
 
 if TYPE_CHECKING:
     from solvers.explicit import ButcherTableau
 
-SAFETY = 0.9
-# The proportional-integral exponents settle at an error of 0.95^(10 k / 3): 0.43 (k = 5), 0.6 (k = 3).
-SETTLING = 0.95
-SMALLEST, LARGEST = 0.2, 5.0
-# Accepted error at a kink, in tolerances, and the relative accuracy below which kinks are not resolved
-# (theory: no method certifies more than 1e-5 to 1e-3 across kinks).
+# Accepted error at a kink, in tolerances.
 KINK_TOLERANCES = 3.0
-KINK_ACCURACY = 1e-4
 # Accepted error at a kink in parts of the way since the last save but one: bounds the steps between two saves.
 KINK_WAY = 1e-3
-# Growth of the step at a kink: what follows a step across the jump is usually another one.
-KINK_GROWTH = 2.0
-# Ordinary steps in a row after which the kink is behind.
-KINK_LEFT = 4
 
 
 class Control(NamedTuple):
@@ -214,17 +206,13 @@ class AdaptiveStepper(Stepper):
 
     def _fit(self, t: float, h: float, target: float) -> tuple[float, float]:
         """The step actually tried and the time after it."""
-        left = target - t
-        if left <= h * (1 + 1e-8):
-            return left, target
-        if left < 2 * h * (1 - 1e-8):
-            h = 0.5 * left
-        if h < 16 * np.finfo(float).eps * max(abs(t), abs(self.t_end)):
+        size, after = _control.fit(t, h, target, self.t_end)
+        if size <= 0.0:
             raise StepFailure(
                 "step_too_small",
                 f"the step size fell to {h:.3g} at t = {t:.6g}, where the solution ends or the velocity jumps",
             )
-        return h, t + h
+        return size, after
 
     def _measure(self, z: Array, control: Control) -> tuple[float, float]:
         """The scaled error of the attempt, and its size in what is allowed at a kink; NaN counts as infinite."""
@@ -267,17 +255,11 @@ class AdaptiveStepper(Stepper):
         return math.sqrt(float(np.add.reduce(self._scratch)) / x.size)
 
     def _shrink(self, error: float, kink_error: float, at_kink: bool) -> float:
-        if not math.isfinite(error):
-            return SMALLEST
-        if at_kink:
-            # the error at a jump is proportional to the step
-            return min(SAFETY, max(SMALLEST, SAFETY / kink_error))
-        return max(SMALLEST, SAFETY * math.pow(error, -1.0 / self.estimate))
+        return _control.shrink(error, kink_error, at_kink, self.estimate)
 
     def _factor(self, control: Control, size: float, error: float) -> float:
         """The growth of the step that the controller wants after an accepted one."""
-        k = self.estimate
-        return SETTLING * math.pow(max(error, 1e-10), -0.7 / k) * math.pow(control.error, 0.4 / k)
+        return _control.growth(error, control.error, self.estimate)
 
     def _next(
         self,
@@ -290,12 +272,8 @@ class AdaptiveStepper(Stepper):
         at_kink: bool,
     ) -> Control:
         """The control after a step of `size` was accepted where `h` was wanted."""
-        factor = self._factor(control, size, error)
-        if at_kink:
-            # the error at a jump is proportional to the step
-            linear = 0.7 / max(kink_error, 0.1)
-            factor = min(KINK_GROWTH, linear if error > 1.0 else max(factor, linear))
-        factor = min(1.0 if rejected else LARGEST, max(SMALLEST, factor))
+        wanted = self._factor(control, size, error)
+        factor = _control.limited(wanted, error, kink_error, rejected, at_kink)
         ordinary = control.ordinary + 1 if error <= 1.0 else 0
         proposal, before = size * factor, min(1.0, max(error, 1e-4))
         if size < h:
@@ -319,7 +297,7 @@ class AdaptiveStepper(Stepper):
             state = self._size(z, z)
             guess = 0.01 * state / speed if state > 1e-5 and speed > 1e-5 else 1e-6 * max(1.0, 1.0 / speed)
         else:
-            guess = 0.01 / (max(self.rtol, self.atol) * speed)
+            guess = _control.first_guess(speed, span, max(self.rtol, self.atol))
         guess = min(guess, span, self.max_step)
         probe = np.empty_like(z)
         np.multiply(v, guess, out=self._back)
@@ -328,11 +306,7 @@ class AdaptiveStepper(Stepper):
         self.evaluations += 1
         probe -= v
         change = self._size(z, probe) / guess
-        if not math.isfinite(change):
-            return 0.01 * guess
-        largest = max(speed, change)
-        better = (0.01 / largest) ** (1.0 / self.estimate) if largest > 1e-15 else max(1e-6, guess * 1e-3)
-        return float(min(100 * guess, better, span, self.max_step))
+        return _control.first_step(guess, speed, change, span, self.max_step, self.estimate)
 
     def _size(self, z: Array, vector: Array) -> float:
         """`vector` in tolerances at z."""

@@ -1,13 +1,12 @@
-"""The rules by which adaptive steps size themselves, as functions of numbers: compiled runs and Python steppers share them.
+"""The rules by which adaptive steps size themselves, as functions of numbers, for Python steppers and compiled runs.
 
-Compiled without any reordering of sums, so that each is one function of its arguments to the last bit wherever it runs.
+Plain Python here; `_march` compiles them (through `solvers._jit`), without any reordering of sums, so that each is one
+function of its arguments to the last bit wherever it runs. They do not call each other.
 """
 
 from __future__ import annotations
 
 import math
-
-from solvers._jit import compiled
 
 SAFETY = 0.9
 # The proportional-integral exponents settle at an error of 0.95^(10 k / 3): 0.43 (k = 5), 0.6 (k = 3).
@@ -22,7 +21,6 @@ KINK_LEFT = 4
 EPSILON = 2.220446049250313e-16
 
 
-@compiled(fastmath=False)
 def fit(t: float, h: float, target: float, t_end: float) -> tuple[float, float]:
     """The step to try and the time after it: `target` is never passed; size 0 where t can no longer advance."""
     left = target - t
@@ -35,7 +33,6 @@ def fit(t: float, h: float, target: float, t_end: float) -> tuple[float, float]:
     return h, t + h
 
 
-@compiled(fastmath=False)
 def shrink(error: float, kink_error: float, at_kink: bool, order: int) -> float:
     """The factor of the step after a rejection; `order` of the error estimate, O(h^order)."""
     if not math.isfinite(error):
@@ -46,10 +43,13 @@ def shrink(error: float, kink_error: float, at_kink: bool, order: int) -> float:
     return max(SMALLEST, SAFETY * math.pow(error, -1.0 / order))
 
 
-@compiled(fastmath=False)
-def grow(error: float, before: float, kink_error: float, rejected: bool, at_kink: bool, order: int) -> float:
-    """The factor of the step after an acceptance, from its error and that of the step before."""
-    factor = SETTLING * math.pow(max(error, 1e-10), -0.7 / order) * math.pow(before, 0.4 / order)
+def growth(error: float, before: float, order: int) -> float:
+    """The factor of the step that proportional-integral control wants, from its error and that of the step before."""
+    return SETTLING * math.pow(max(error, 1e-10), -0.7 / order) * math.pow(before, 0.4 / order)
+
+
+def limited(factor: float, error: float, kink_error: float, rejected: bool, at_kink: bool) -> float:
+    """A wanted factor within its limits: no growth after a rejection, another rule at kinks."""
     if at_kink:
         # the error at a jump is proportional to the step
         linear = 0.7 / max(kink_error, 0.1)
@@ -57,13 +57,11 @@ def grow(error: float, before: float, kink_error: float, rejected: bool, at_kink
     return min(1.0 if rejected else LARGEST, max(SMALLEST, factor))
 
 
-@compiled(fastmath=False)
 def first_guess(speed: float, span: float, tolerance: float) -> float:
     """A step over which the state moves by about a hundredth of a tolerance's inverse; `speed` in tolerances."""
     return 1e-3 * span if speed == 0.0 else 0.01 / (tolerance * speed)
 
 
-@compiled(fastmath=False)
 def first_step(guess: float, speed: float, change: float, span: float, longest: float, order: int) -> float:
     """Hairer, Norsett and Wanner II.4: so that an explicit Euler step would change little."""
     if not math.isfinite(change):

@@ -21,9 +21,17 @@ from functools import cache
 import numba
 import numpy as np
 
+from solvers import _control
 from solvers._address import address_of, call, pointer
-from solvers._control import KINK_LEFT, first_guess, first_step, fit, grow, shrink
+from solvers._control import KINK_LEFT
 from solvers._jit import compiled, kernel
+
+# The rules of `_control`, for compiled code.
+_strict = compiled(fastmath=False)
+fit, shrink, growth, limited = (
+    _strict(rule) for rule in (_control.fit, _control.shrink, _control.growth, _control.limited)
+)
+first_guess, first_step = _strict(_control.first_guess), _strict(_control.first_step)
 
 # Share of the error in the state that counts beside the error in f: it keeps what f does not see at bay.
 STATE_SHARE = 0.01
@@ -212,7 +220,8 @@ def decide(frame, r):
         kink_error = error / kink_floor if kink_floor > 0.0 else math.inf
         size, at_kink = real[SIZE], whole[KINK_NOW] == 1
         if error <= 1.0 or (at_kink and kink_error <= 1.0):
-            proposal = size * grow(error, real[BEFORE], kink_error, whole[HAD_REJECTION] == 1, at_kink, order)
+            wanted = growth(error, real[BEFORE], order)
+            proposal = size * limited(wanted, error, kink_error, whole[HAD_REJECTION] == 1, at_kink)
             if size < real[WANTED]:
                 # shortened to land on a save time: it says nothing against the step that was wanted
                 proposal = max(real[WANTED], proposal)
