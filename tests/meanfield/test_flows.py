@@ -354,7 +354,7 @@ def test_the_process_that_compiles_gets_the_bits_of_those_that_load(tmp_path: Pa
         )
         assert done.returncode == 0, done.stderr
         found.append(done.stdout.strip())
-    assert list(tmp_path.rglob("*pullback*.nbi"))  # there was something to load
+    assert list(tmp_path.rglob("*pullback*.nbc"))  # there was something to load
     assert found[0] == found[1] and len(found[0]) == 64
 
 
