@@ -46,8 +46,8 @@ class LowRank(NamedTuple):
     """``J = -P S H' - blkdiag(B)``: a Jacobian whose blocks of q coordinates are coupled through r predictions only.
 
     ``indices`` (m, q): the coordinates of z in each block; ``H`` (m, q, r): their rows; ``P`` likewise, or (m, q),
-    where its rows are these multiples of those of H; ``S`` (r,), a diagonal, or (r, r); ``B`` (m, q, q). Every coordinate of
-    z is in one block.
+    where its rows are these multiples of those of H; ``S`` (r,), a diagonal, or (r, r); ``B`` (m, q, q). Every
+    coordinate of z is in one block.
     """
 
     indices: NDArray[np.int64]
