@@ -153,7 +153,9 @@ def claims(arrays: dict[str, Any]) -> list[Claim]:
     for key, (name, values) in stated.items():
         for at, value in zip(MEASURED_AT, values, strict=True):
             found.append(
-                Claim.within(f"Gap of {name} after {at} iterations", gaps[key][at], value, relative=0.02, source=own)
+                Claim.within(
+                    f"Gap of {name} after {at} iterations", gaps[key][at], value, relative=0.02, source=own
+                )
             )
     mirror, ista = slope(gaps["mirror"]), slope(gaps["ista"])
     logarithm = float(np.log10((np.log(1000) / 1000) / (np.log(100) / 100)))

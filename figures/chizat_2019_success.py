@@ -85,7 +85,9 @@ def compute(config: Config, rng: np.random.Generator) -> dict[str, Any]:
     last = min(100, config.network_iterations)
     blocks = min(100, config.network_iterations)
     length = config.network_iterations // blocks
-    thinned = curves[:, : blocks * length].reshape(config.problems, blocks, length, *curves.shape[2:]).mean(axis=2)
+    thinned = (
+        curves[:, : blocks * length].reshape(config.problems, blocks, length, *curves.shape[2:]).mean(axis=2)
+    )
     return {
         "widths": np.array(config.widths),
         "ratios": np.array(config.ratios),

@@ -100,5 +100,7 @@ def _listing(found: dict[str, Any]) -> str:
         quick = f" (quick preset: about {info.quick_time})" if info.quick_time else ""
         lines.append(f"{info.name}{quick}\n    {info.title}")
         if info.source:
-            lines += textwrap.wrap(info.source, 92, initial_indent="    ", subsequent_indent="    ", max_lines=2)
+            lines += textwrap.wrap(
+                info.source, 92, initial_indent="    ", subsequent_indent="    ", max_lines=2
+            )
     return "\n".join(lines)

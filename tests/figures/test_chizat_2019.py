@@ -82,9 +82,7 @@ def test_the_stack_moves_as_each_network_alone() -> None:
     measures = networks(rng, widths, d)
     values, velocity = success.Stack(d, widths).velocity(np.vstack([mu.positions for mu in measures]), X, y)
     # Ridge is strength/2 |w|^2, the published penalty lam |w|^2.
-    objective = mf.Objective(
-        mf.SignedSquareReLU(d), X, y, regularizer=mf.Ridge(2 * success.NEURON_PENALTY)
-    )
+    objective = mf.Objective(mf.SignedSquareReLU(d), X, y, regularizer=mf.Ridge(2 * success.NEURON_PENALTY))
     # Sums of 40 products in another order.
     np.testing.assert_allclose(values, [objective.value(mu) for mu in measures], rtol=1e-12)
     alone = np.vstack([objective.velocity(mu) for mu in measures])
@@ -120,7 +118,9 @@ def test_splitting_at_ratio_one_changes_nothing() -> None:
 
 
 def test_network_cells_are_repeatable_and_start_alike() -> None:
-    config = success.Config(network_iterations=3, network_widths=(1, 2), network_ratios=(1.0, 4.0), d=4, batch=20)
+    config = success.Config(
+        network_iterations=3, network_widths=(1, 2), network_ratios=(1.0, 4.0), d=4, batch=20
+    )
     values = success.network_cells(config, np.random.default_rng(3))
     assert values.shape == (3, 2, 2)
     np.testing.assert_array_equal(values, success.network_cells(config, np.random.default_rng(3)))

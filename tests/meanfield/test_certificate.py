@@ -148,7 +148,9 @@ def test_probability_measures_with_a_fixed_outer_weight_and_weight_decay() -> No
 
 def test_total_variation_does_not_bound_neurons_off_the_sphere() -> None:
     network = mf.TwoLayer("relu", d=2, bias=False, a=1.0)
-    objective = mf.Objective(network, [[1.0, 0.0], [0.0, 1.0]], [1.0, 2.0], regularizer=mf.TotalVariation(0.1))
+    objective = mf.Objective(
+        network, [[1.0, 0.0], [0.0, 1.0]], [1.0, 2.0], regularizer=mf.TotalVariation(0.1)
+    )
     certificate = objective.certificate(mf.ParticleMeasure([[2.0, 0.0], [0.0, 2.0]]))
     assert "off the unit sphere" in certificate.how and certificate.exact
 
