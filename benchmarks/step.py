@@ -92,7 +92,7 @@ def bare_activation(name: str, dtype: str) -> float:
 
     from meanfield import activations
     from meanfield._kernels.choose import in_precision
-    from meanfield._kernels.two_layer import activate
+    from meanfield._kernels.elementwise import activate
 
     plugin = in_precision(activations.resolve(name), np.dtype(dtype))
     z = np.random.default_rng(0).standard_normal(2048).astype(dtype)

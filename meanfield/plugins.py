@@ -121,7 +121,7 @@ def _check_shortcut(activation: Any, method: str) -> None:
 
 def _compiles(activation: Any) -> bool:
     """Compile the elementwise kernel and compare it with plain Python; say so where it does not compile."""
-    from meanfield._kernels.two_layer import activate_slope
+    from meanfield._kernels.elementwise import activate_slope
 
     value, slope = np.empty_like(POINTS), np.empty_like(POINTS)
     try:

@@ -172,7 +172,7 @@ class TwoLayer:
         value, derivative = np.empty(z.size), np.empty(z.size)
         flat = np.ascontiguousarray(z).reshape(-1)
         if self.compiled:
-            from meanfield._kernels.two_layer import activate, activate_slope
+            from meanfield._kernels.elementwise import activate, activate_slope
 
             if slope:
                 activate_slope(self.activation, flat, value, derivative)

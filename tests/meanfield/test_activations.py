@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import meanfield as mf
 from meanfield import activations
-from meanfield._kernels.two_layer import activate_slope
+from meanfield._kernels.elementwise import activate_slope
 
 ALL = [
     mf.ReLU(),

@@ -24,7 +24,7 @@ compiled = []
 event.register("numba:compile", Listener())
 
 import numpy as np
-from meanfield._kernels.two_layer import activate
+from meanfield._kernels.elementwise import activate
 from typing import NamedTuple
 {prelude}
 
