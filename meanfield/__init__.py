@@ -10,7 +10,7 @@ from meanfield import _shadow
 
 _shadow.check()
 
-from meanfield import data, diagnostics, plotting, population  # noqa: E402
+from meanfield import data, diagnostics, kernels, plotting, population  # noqa: E402
 from meanfield._claims import Claim  # noqa: E402
 from meanfield._train import train  # noqa: E402
 from meanfield._version import __version__  # noqa: E402
@@ -91,6 +91,7 @@ __all__ = [
     "data",
     "diagnostics",
     "gap_below",
+    "kernels",
     "langevin_report",
     "lift",
     "load",

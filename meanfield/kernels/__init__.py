@@ -1,0 +1,31 @@
+"""Kernels of two-layer networks, infinitely wide or of a measure, and regression and classification with kernels.
+
+- `random_features`, `tangent`: the kernels of infinite width, in closed form or by quadrature;
+- `empirical`, `derivative`: the tangent kernel of a measure of neurons, and its rate of change along a flow;
+- `alignment`, `effective_rank`, `change`: what they look like;
+- `flow` (`KernelFlow`), `ridge`, `ridgeless`, `hard_margin`: what they predict.
+"""
+
+from meanfield.kernels._compare import alignment, change, effective_rank
+from meanfield.kernels._empirical import derivative, empirical
+from meanfield.kernels._flow import KernelFlow, flow
+from meanfield.kernels._margin import MarginFit, hard_margin
+from meanfield.kernels._regression import KernelFit, ridge, ridgeless
+from meanfield.kernels._two_layer import random_features, tangent
+
+__all__ = [
+    "KernelFit",
+    "KernelFlow",
+    "MarginFit",
+    "alignment",
+    "change",
+    "derivative",
+    "effective_rank",
+    "empirical",
+    "flow",
+    "hard_margin",
+    "random_features",
+    "ridge",
+    "ridgeless",
+    "tangent",
+]

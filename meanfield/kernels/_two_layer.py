@@ -1,0 +1,141 @@
+"""Kernels of infinitely wide two-layer networks at their start: of random features, and the tangent kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from meanfield import activations
+from meanfield.activations import ReLU
+from meanfield.kernels._closed import closed_form
+from meanfield.kernels._pairs import Fill, Inputs, Law, assemble, inputs_of
+from meanfield.plugins import check_activation
+from solvers import _check
+from solvers.errors import InputError
+from solvers.protocols import Array
+
+RELU = ReLU()
+LAWS = ("gaussian", "sphere")
+
+
+def random_features(
+    X: Any,
+    Z: Any = None,
+    activation: Any = RELU,
+    directions: str = "gaussian",
+    bias: bool = False,
+    rtol: float = 1e-10,
+) -> Array:
+    """``K(x, z) = E sigma(w.x) sigma(w.z)``: the kernel of infinitely many random features, (n, m).
+
+    ``w ~ N(0, I)``, or w uniform on the unit sphere; with a bias ``sigma(w.x + b)`` and (w, b) of that law
+    together, in R^(d+1). With psi the angle of x and z, and D = d (+1) the dimension (inputs are (x, 1) with a bias):
+
+    - `ReLU`: ``|x||z|(sin psi + (pi - psi) cos psi)/(2 pi)``; `LeakyReLU` of slope s: (1-s)^2 of it, and s x.z;
+    - `Erf`: ``(2/pi) arcsin(c x.z / root((1 + c|x|^2)(1 + c|z|^2)))``, c = 2 scale^2;
+    - `Quadratic`: ``factor^2 (|x|^2|z|^2 + 2 (x.z)^2)``; `Identity`: ``factor^2 x.z``;
+    - on the sphere these divided by D (ReLU, linear) or D(D+2) (quadratic).
+
+    They are exact to about 1e-14, on the diagonal and for near collinear points too. Any other activation is
+    integrated numerically to `rtol` (`Erf` on the sphere too).
+
+    Parameters
+    ----------
+    X : array_like, (n, d)
+    Z : array_like, (m, d), optional
+        X itself by default; the matrix is then exactly symmetric.
+    activation : plug-in or str
+    directions : {"gaussian", "sphere"}
+        Law of w.
+    bias : bool
+    rtol : float
+        Accuracy of quadrature, relative to ``root(K(x, x) K(z, z))``; closed forms ignore it. If it is not reached,
+        a warning says what was.
+
+    Raises
+    ------
+    InputError, PluginError
+
+    References
+    ----------
+    Cho and Saul, "Kernel methods for deep learning", 2009; Williams, "Computing with infinite networks", 1997.
+    """
+    inputs = inputs_of(X, Z, bias)
+    law = Law(_check.choice(directions, "directions", LAWS), inputs.X.shape[1])
+    fill = _entries(activation, law, inputs, 1.0, rtol, slopes=False)
+
+    def combine(gram: Array, value: Array, slopes: Array, out: Array) -> None:
+        out[:] = value
+
+    return assemble(inputs, 1.0, fill, combine)
+
+
+def tangent(
+    X: Any,
+    Z: Any = None,
+    activation: Any = RELU,
+    a_sq: float = 1.0,
+    w_law: str = "sphere",
+    w_norm: float = 1.0,
+    bias: bool = False,
+    rtol: float = 1e-10,
+) -> Array:
+    """``K(x, z) = E sigma(w.x) sigma(w.z) + a_sq (x.z) E sigma'(w.x) sigma'(w.z)``: the tangent kernel, (n, m).
+
+    The limit of ``(1/m) sum_j <grad Phi(theta_j; x), grad Phi(theta_j; z)>`` for neurons ``a sigma(w.x)`` with a
+    independent of w and ``E a^2 = a_sq``: the first term belongs to the outer layer, the second to the inner one.
+    With a bias, ``sigma(w.x + b)`` and ``x.z + 1``. In closed form, with psi the angle of x and z:
+
+    - `ReLU`: ``E sigma' sigma' = (pi - psi)/(2 pi)``; `LeakyReLU` of slope s: (1-s)^2 of it, and s;
+    - `Erf`: ``2c/(pi root((1 + c|x|^2)(1 + c|z|^2) - c^2 (x.z)^2))``, c = 2 scale^2, Gaussian w;
+    - `Quadratic`: ``4 factor^2 x.z`` (divided by D on the sphere); `Identity`: ``factor^2``.
+
+    Parameters
+    ----------
+    X : array_like, (n, d)
+    Z : array_like, (m, d), optional
+        X itself by default; the matrix is then exactly symmetric.
+    activation : plug-in or str
+    a_sq : float
+        E a^2. 0 leaves the outer layer's kernel.
+    w_law : {"sphere", "gaussian"}
+        Law of w, or of (w, b) together.
+    w_norm : float
+        w is so many times a point of the unit sphere, or so many times a standard normal vector.
+    bias : bool
+    rtol : float
+        Accuracy of quadrature, as in `random_features`.
+
+    Raises
+    ------
+    InputError, PluginError
+
+    References
+    ----------
+    Jacot, Gabriel and Hongler, 2018 (1806.07572); Chizat, Oyallon and Bach, 2019 (1812.07956).
+    """
+    inputs = inputs_of(X, Z, bias)
+    law = Law(_check.choice(w_law, "w_law", LAWS), inputs.X.shape[1])
+    size = _check.number(w_norm, "w_norm", positive=True)
+    square = _check.number(a_sq, "a_sq", nonnegative=True)
+    fill = _entries(activation, law, inputs, size, rtol, slopes=square > 0.0)
+
+    def combine(gram: Array, value: Array, slopes: Array, out: Array) -> None:
+        if square > 0.0:
+            np.multiply(gram, slopes, out=out)
+            out *= square
+            out += value
+        else:
+            out[:] = value
+
+    return assemble(inputs, size, fill, combine)
+
+
+def _entries(activation: Any, law: Law, inputs: Inputs, radius: float, rtol: float, slopes: bool) -> Fill:
+    sigma = activations.resolve(activation)
+    check_activation(sigma)
+    closed = closed_form(sigma, law)
+    if closed is not None:
+        return closed
+    raise InputError(f"{sigma!r} has no closed form with w_law {law.name!r}")
