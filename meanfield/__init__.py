@@ -12,6 +12,7 @@ _shadow.check()
 
 from meanfield import data, diagnostics, kernels, plotting, population  # noqa: E402
 from meanfield._claims import Claim  # noqa: E402
+from meanfield._study import study  # noqa: E402
 from meanfield._train import train  # noqa: E402
 from meanfield._version import __version__  # noqa: E402
 from meanfield.activations import (  # noqa: E402
@@ -98,6 +99,7 @@ __all__ = [
     "plotting",
     "population",
     "regime",
+    "study",
     "support_report",
     "train",
     "villani",

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import json
 import os
+import secrets
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +32,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     folder = target.parent
     if not folder.is_dir():
         raise InputError(f"cannot write {target.name!r}: the folder {str(folder)!r} does not exist")
-    temporary = folder / f".{target.name}.{os.getpid()}.tmp"
+    temporary = folder / f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
     try:
         with open(temporary, "wb") as file:
             yield file

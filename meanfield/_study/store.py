@@ -1,0 +1,158 @@
+"""The folder of a study: ``study.json`` says what is asked, ``cells/ab/<hash>.json`` holds one result each.
+
+Every file appears whole, under a temporary name first. A failure lies beside (``<hash>.failed.json``) and never
+replaces a result, so that processes which share the folder cannot undo each other's work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from meanfield._study import encode, identity
+from meanfield._study.definition import Definition
+from solvers._files import write_text
+from solvers.errors import FileFormatError, InputError
+
+STUDY, CELLS = "study.json", "cells"
+KIND, VERSION = "meanfield-study", 1
+# A network file system may show a new file some seconds late.
+PATIENCE = 10.0
+DONE, DIVERGED, FAILED, REFUSED = "done", "diverged", "failed", "refused"
+
+
+# -- results -------------------------------------------------------------------------------------------------------
+
+
+def result_path(folder: Path, key: str) -> Path:
+    return folder / CELLS / key[:2] / f"{key}.json"
+
+
+def failure_path(folder: Path, key: str) -> Path:
+    return folder / CELLS / key[:2] / f"{key}.failed.json"
+
+
+def write_result(folder: Path, key: str, record: Mapping[str, Any]) -> None:
+    """Write a record in one move; what failed before is forgotten once there is a result."""
+    good = record["status"] in (DONE, DIVERGED)
+    path = result_path(folder, key) if good else failure_path(folder, key)
+    # not its parents: a worker that does not see the study's folder must say so
+    path.parent.mkdir(exist_ok=True)
+    write_text(path, json.dumps({"key": key, **record}, allow_nan=False) + "\n")
+    if good:
+        failure_path(folder, key).unlink(missing_ok=True)
+
+
+def read_result(folder: Path, key: str, failed: bool = True) -> dict[str, Any] | None:
+    """The record of a hash, a result before a failure; None if there is none, or none that can be read."""
+    paths = (result_path(folder, key), failure_path(folder, key))
+    for path in paths if failed else paths[:1]:
+        with contextlib.suppress(OSError, ValueError):
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(record, dict) and record.get("key") == key and "status" in record:
+                return record
+    return None
+
+
+def await_result(folder: Path, key: str) -> dict[str, Any]:
+    """The record that a worker says it has written."""
+    give_up = time.monotonic() + PATIENCE
+    while (record := read_result(folder, key)) is None:
+        if time.monotonic() > give_up:
+            raise InputError(
+                f"a worker wrote its result to {str(folder)!r}, but it is not there: workers on other machines need a "
+                "folder on a file system that all of them share"
+            )
+        time.sleep(0.1)
+    return record
+
+
+# -- the folder ----------------------------------------------------------------------------------------------------
+
+
+def read_study(folder: Path) -> Definition | None:
+    """The definition in a folder; None if the folder is empty or not there."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"the folder {str(folder)!r} of the study is a file; choose another")
+    path = folder / STUDY
+    if not path.is_file():
+        others = (
+            sorted(entry.name for entry in folder.iterdir() if entry.name[0] != ".")
+            if folder.is_dir()
+            else []
+        )
+        others = [name for name in others if name not in (CELLS, "study.toml")]
+        if others:
+            raise InputError(
+                f"the folder {str(folder)!r} holds other files ({others[0]!r} for one) and no study; choose one of its "
+                "own"
+            )
+        return None
+    try:
+        text = json.loads(path.read_text(encoding="utf-8"))
+        if text["format"] != KIND:
+            raise KeyError
+        if text["version"] > VERSION:
+            raise FileFormatError(
+                f"{path} has format number {text['version']}, newer than {VERSION}; update this package"
+            )
+        return Definition.from_json(text)
+    except FileFormatError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise FileFormatError(
+            f"{path} is damaged or not the {STUDY} of a study; delete it (results stay) and call the study again"
+        ) from None
+
+
+def write_study(folder: Path, definition: Definition) -> None:
+    """Make the folder and write what is asked into it."""
+    (folder / CELLS).mkdir(parents=True, exist_ok=True)
+    text = {"format": KIND, "version": VERSION, **definition.to_json()}
+    write_text(folder / STUDY, json.dumps(text, indent=1, allow_nan=False) + "\n")
+
+
+def open_study(folder: Path, wanted: Definition, changed: str) -> Definition:
+    """The definition to go on with: that of the folder's cell if it is the same one still.
+
+    Parameters
+    ----------
+    folder : Path
+    wanted : Definition
+    changed : {"refuse", "recompute", "keep"}
+        What to do if the folder's results are of another cell.
+    """
+    there = read_study(folder)
+    if there is None:
+        return wanted
+    before, now = there.cell, wanted.cell
+    differ = identity.changes(before["parts"], now["parts"])
+    if before["name"] != now["name"]:
+        differ.insert(0, "its name")
+    if not differ or changed == "keep":
+        return _with_digest(wanted, before["digest"])
+    if changed == "recompute":
+        return wanted
+    python = ""
+    if before["python"] != now["python"]:
+        python = f"; Python was {before['python']} and is {now['python']}, which may be all"
+    what = ", ".join(differ[:4]) + (", ..." if len(differ) > 4 else "")
+    raise InputError(
+        f"the cell {now['name']!r} is not the {before['name']!r} whose results the folder {str(folder)!r} holds "
+        f"({what} changed{python}): pass changed='recompute' to compute them again, changed='keep' if they still hold, "
+        "or another folder"
+    )
+
+
+def _with_digest(definition: Definition, digest: str) -> Definition:
+    text = definition.to_json()
+    return Definition.from_json({**text, "cell": {**definition.cell, "digest": digest}})
+
+
+def decoded(entry_values: Mapping[str, Any], modules: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Parameters as the cell gets them."""
+    return {name: encode.decode(value, modules) for name, value in entry_values.items()}
