@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
-import json
-import os
 import random
 import sys
 import threading
-import warnings
 from collections import deque
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,8 +16,8 @@ import numpy as np
 import pytest
 
 import meanfield as mf
-from meanfield._study import Table, store
-from solvers.errors import DivergenceError, FileFormatError, InputError
+from meanfield._study import Table
+from solvers.errors import InputError
 
 # A module of its own, which workers can import, and which needs NumPy only.
 CELLS = '''
