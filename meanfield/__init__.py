@@ -32,7 +32,8 @@ from meanfield.flows import SGD, ConicFlow, LangevinFlow, ProximalCertificate, W
 from meanfield.networks import SignedSquareReLU, Spikes, TwoLayer  # noqa: E402
 from meanfield.objective import Objective  # noqa: E402
 from meanfield.population import GaussianPopulation  # noqa: E402
-from meanfield.regularizers import NoRegularizer, PathNorm, Ridge, TotalVariation  # noqa: E402
+from meanfield.profiled import ProfiledObjective  # noqa: E402
+from meanfield.regularizers import LayerRidge, NoRegularizer, PathNorm, Ridge, TotalVariation  # noqa: E402
 from meanfield.run import Run, load  # noqa: E402
 from meanfield.stop import gap_below  # noqa: E402
 from meanfield.support import SupportReport, lift, support_report  # noqa: E402
@@ -62,6 +63,7 @@ __all__ = [
     "Identity",
     "InputError",
     "LangevinFlow",
+    "LayerRidge",
     "LeakyReLU",
     "LogisticLoss",
     "NoRegularizer",
@@ -70,6 +72,7 @@ __all__ = [
     "PathNorm",
     "PiecewiseLinear",
     "PluginError",
+    "ProfiledObjective",
     "ProximalCertificate",
     "Quadratic",
     "ReLU",

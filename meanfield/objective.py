@@ -20,6 +20,7 @@ from solvers.spaces import Euclidean
 if TYPE_CHECKING:
     from meanfield.certificate import Certificate
     from meanfield.potential import ObjectivePotential
+    from meanfield.profiled import ProfiledObjective
     from solvers.measure import ParticleMeasure
 
 
@@ -340,6 +341,29 @@ class Objective:
         from meanfield.potential import ObjectivePotential
 
         return ObjectivePotential(self)
+
+    def profiled(
+        self, ridge: float | None = None, regularizer: Any = None, space: Any = None
+    ) -> ProfiledObjective:
+        """The outer weights eliminated: ``min over a(theta)`` of this objective plus ``ridge/2 int a^2 dmu``.
+
+        Parameters
+        ----------
+        ridge : float, optional
+            Positive; by default the strength with which `Ridge` or `LayerRidge` penalizes outer weights here.
+        regularizer : plug-in, optional
+            The penalty of (w, b); by default what is left of this objective's.
+        space : Space, optional
+            Where (w, b) live: ``solvers.Sphere(d)`` keeps homogeneous neurons on the unit sphere.
+
+        Raises
+        ------
+        InputError
+            A loss other than `SquaredLoss`, no positive ridge, no outer weights to eliminate.
+        """
+        from meanfield.profiled import ProfiledObjective
+
+        return ProfiledObjective(self, ridge, regularizer, space)
 
     # -- for flows ------------------------------------------------------------------------------------------
 

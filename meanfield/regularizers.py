@@ -71,6 +71,69 @@ class Ridge(NamedTuple):
         return self.strength
 
 
+class LayerRidge(NamedTuple):
+    """``V(a, w, b) = a/2 |a|^2 + w/2 |w|^2 + b/2 b^2``: weight decay with a strength for each layer.
+
+    Parameters
+    ----------
+    a, w, b : float
+        Strengths, non-negative.
+    outer, inner
+        Where outer and inner weights end among the coordinates; `Objective` sets them.
+    """
+
+    a: float = 0.0
+    w: float = 0.0
+    b: float = 0.0
+    outer: int = 1
+    inner: int = 2
+
+    def bind(self, network: Any) -> LayerRidge:
+        """Learn the layers from the network's layout."""
+        layout = getattr(network, "layout", None)
+        if layout is None or "w" not in layout:
+            raise InputError("LayerRidge needs a network with layers a, w, b (a TwoLayer); use Ridge instead")
+        for name in ("a", "w", "b"):
+            strength = _check.number(getattr(self, name), f"LayerRidge's {name}", nonnegative=True)
+            if strength > 0 and name not in layout:
+                raise InputError(
+                    f"LayerRidge({name}={strength:g}) needs a layer {name}, but the network's layers are "
+                    f"{', '.join(layout)}; leave {name} out"
+                )
+        start, stop = layout["w"]
+        return self._replace(outer=start, inner=stop)
+
+    def potential(self, theta: Array) -> float:
+        """V(theta) of one particle, in compiled code."""
+        total = 0.0
+        for k in range(theta.size):
+            strength = self.a if k < self.outer else self.w if k < self.inner else self.b
+            total += 0.5 * strength * theta[k] * theta[k]
+        return total
+
+    def push(self, theta: Array, out: Array) -> None:
+        """out += grad V(theta), in compiled code."""
+        for k in range(theta.size):
+            strength = self.a if k < self.outer else self.w if k < self.inner else self.b
+            out[k] += strength * theta[k]
+
+    def _strengths(self, dim: int) -> Array:
+        strengths = np.full(dim, float(self.b))
+        strengths[: self.inner] = self.w
+        strengths[: self.outer] = self.a
+        return strengths
+
+    def value(self, positions: Array) -> Array:
+        return np.asarray(0.5 * np.sum(positions * positions * self._strengths(positions.shape[1]), axis=1))
+
+    def gradient(self, positions: Array) -> Array:
+        return np.asarray(positions * self._strengths(positions.shape[1]))
+
+    def second(self, positions: Array) -> Array:
+        m, p = positions.shape
+        return np.broadcast_to(np.diag(self._strengths(p)), (m, p, p)).copy()
+
+
 class PathNorm(NamedTuple):
     """``V(theta) = strength |a| |(w, b)|``, the product of the norms of outer and inner weights.
 

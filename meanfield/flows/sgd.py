@@ -12,6 +12,7 @@ from meanfield._kernels.small_sgd import sgd_program
 from meanfield.flows._bound import BoundParticles, require_measure
 from meanfield.networks.feature_map import as_inputs
 from meanfield.objective import Objective
+from meanfield.profiled import ProfiledObjective
 from solvers import _check
 from solvers._rng import seed_words
 from solvers.errors import InputError
@@ -58,6 +59,11 @@ class SGD:
         replace: bool = True,
         time_unit: str = "flow",
     ) -> None:
+        if isinstance(objective, ProfiledObjective):
+            raise InputError(
+                "SGD would eliminate the outer weights of a profiled objective on each batch alone, which descends "
+                "another objective; use solvers.Euler(step) on WassersteinFlow"
+            )
         if not isinstance(objective, Objective):
             raise InputError(
                 f"SGD needs an Objective on data, not {type(objective).__name__}; for a population pass an "

@@ -22,6 +22,7 @@ from solvers import _check
 from solvers.errors import InputError
 from solvers.measure import ParticleMeasure
 from solvers.protocols import Array
+from solvers.spaces import Sphere
 
 
 class WassersteinFlow:
@@ -100,6 +101,13 @@ class WassersteinFlow:
 
 
 class _BoundWasserstein(BoundParticles):
+    def __init__(self, flow: Any, measure: ParticleMeasure) -> None:
+        super().__init__(flow, measure)
+        # a functional that is not an objective on data may bring a Jacobian of its own, for flat spaces
+        own = getattr(self.functional, "linearization", None)
+        if own is not None and not isinstance(self.space, Sphere):
+            self.rank, self.linearize = int(self.functional.X.shape[0]), self._linearize_own
+
     def velocity(self, t: float, z: Array, out: Array) -> Array:
         result = functional_velocity(self.functional, self.measure(z))
         if result.shape != self.shape:
@@ -147,3 +155,6 @@ class _BoundWasserstein(BoundParticles):
 
     def _linearize(self, t: float, z: Array) -> ParticleLinearization:
         return ParticleLinearization(self.functional, self.measure(z), self.space, self.flow.time_factor)
+
+    def _linearize_own(self, t: float, z: Array) -> Any:
+        return self.functional.linearization(self.measure(z), self.flow.time_factor)

@@ -7,10 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from meanfield.regularizers import NoRegularizer, PathNorm, Ridge, TotalVariation
+from meanfield.regularizers import LayerRidge, NoRegularizer, PathNorm, Ridge, TotalVariation
 from solvers._jit import kernel
 
-ALL = [NoRegularizer(), Ridge(0.3), PathNorm(0.7, outer=2), PathNorm(0.7, 0, 1.5), TotalVariation(0.4)]
+ALL = [
+    NoRegularizer(),
+    Ridge(0.3),
+    LayerRidge(0.3, 0.2, 0.5, outer=2, inner=4),
+    PathNorm(0.7, outer=2),
+    PathNorm(0.7, 0, 1.5),
+    TotalVariation(0.4),
+]
 
 
 @kernel()
