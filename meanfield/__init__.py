@@ -28,7 +28,14 @@ from meanfield.activations import (  # noqa: E402
 )
 from meanfield.certificate import Certificate  # noqa: E402
 from meanfield.diagnostics import chaos, compare, langevin_report, regime, villani  # noqa: E402
-from meanfield.flows import SGD, ConicFlow, LangevinFlow, ProximalCertificate, WassersteinFlow  # noqa: E402
+from meanfield.flows import (  # noqa: E402
+    SGD,
+    ConicFlow,
+    LangevinFlow,
+    LinearizedFlow,
+    ProximalCertificate,
+    WassersteinFlow,
+)
 from meanfield.networks import SignedSquareReLU, Spikes, TwoLayer  # noqa: E402
 from meanfield.objective import Objective  # noqa: E402
 from meanfield.population import GaussianPopulation  # noqa: E402
@@ -65,6 +72,7 @@ __all__ = [
     "LangevinFlow",
     "LayerRidge",
     "LeakyReLU",
+    "LinearizedFlow",
     "LogisticLoss",
     "NoRegularizer",
     "Objective",

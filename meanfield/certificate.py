@@ -21,6 +21,7 @@ import numpy as np
 
 from meanfield._suprema import ascent_minimum, sphere_extremes, torus_minimum
 from meanfield.networks import Spikes, TwoLayer
+from meanfield.networks.feature_map import Rescaled
 from meanfield.regularizers import NoRegularizer, PathNorm, Ridge, TotalVariation
 from solvers import _check
 from solvers._rng import generator
@@ -110,7 +111,7 @@ def certify(objective: Any, measure: Any, *, rng: Any = 0, starts: Any = None) -
     trained_outer = isinstance(network, TwoLayer) and network.a is None
     if isinstance(regularizer, NoRegularizer) or strength == 0:
         # A trained outer weight, or a free mass, lets f take any value: only q = 0 gives a finite bound.
-        free = trained_outer or isinstance(regularizer, TotalVariation) or isinstance(network, Spikes)
+        free = trained_outer or isinstance(regularizer, TotalVariation) or _is_spikes(network)
         return problem.with_free_outputs() if free else problem.fixed_mass()
     if isinstance(regularizer, TotalVariation):
         violation = _mass_violation(problem)
@@ -226,7 +227,7 @@ def _mass_violation(problem: _Problem) -> _Extreme | None:
     """M = max over neurons of -scale <R'(f), Phi> (|.| for signed measures), or None if it is infinite."""
     network = problem.network
     slope = problem.scale * problem.slope
-    if isinstance(network, Spikes) and network.dim <= 3:
+    if _is_spikes(network) and network.dim <= 3:
         return _on_torus(problem, network, slope)
     if isinstance(network, TwoLayer) and _piecewise_linear(network) is not None and network.a is not None:
         norms = np.linalg.norm(problem.measure.positions, axis=1)
@@ -267,6 +268,10 @@ def _piecewise_linear(network: TwoLayer) -> float | None:
     if kind == "LeakyReLU":
         return float(network.activation.negative_slope)
     return 1.0 if kind == "Identity" and network.activation.factor == 1.0 else None
+
+
+def _is_spikes(network: Any) -> bool:
+    return isinstance(network.network if isinstance(network, Rescaled) else network, Spikes)
 
 
 def _augmented(problem: _Problem) -> Array:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from meanfield.networks.feature_map import as_inputs, bind, centre_of, predict, scale_of
+from meanfield.networks.feature_map import as_inputs, bind, centre_of, predict, rescaled, scale_of
 from meanfield.plugins import check_feature_map, check_loss
 from meanfield.regularizers import checked
 from solvers import _check
@@ -44,6 +44,12 @@ class Objective:
         V, such as ``Ridge(1e-3)``.
     sample_weight : array_like, (n,), optional
         Non-negative weights of the data (normalized by the reduction "mean"): weighted data and quadratures.
+    scale : float, optional
+        The factor alpha: large is lazy, small is rich. It takes the place of the network's own, whatever that was;
+        ``objective.network`` is the network with it. None leaves the network's (1 where it has none).
+    centre : ParticleMeasure or callable, optional
+        What is subtracted from ``int Phi dmu``: the network of a measure, usually the start, or a function of X. It
+        takes the place of the network's own; None leaves that.
 
     Raises
     ------
@@ -58,13 +64,15 @@ class Objective:
         loss: Any = None,
         regularizer: Any = None,
         sample_weight: Any = None,
+        scale: Any = None,
+        centre: Any = None,
     ) -> None:
         if isinstance(network, type):
             raise InputError(f"network is the class {network.__name__}; pass an instance")
-        self.network = network
         # Copies: data that are changed afterwards must not change the objective behind one's back.
         self.X = np.array(as_inputs(network, X))
         check_feature_map(network, self.X)
+        self.network = rescaled(network, scale, centre)
         self.loss = SquaredLoss() if loss is None else by_name(loss) if isinstance(loss, str) else loss
         if isinstance(self.loss, type):
             raise InputError(

@@ -33,6 +33,16 @@ BIBTEX = {
   author = {Chizat, L{\\'e}na{\\"i}c}, journal = {Mathematical Programming}, year = {2022}, eprint = {1907.10300}}
 """,
 }
+BIBTEX["LinearizedFlow"] = """@inproceedings{chizat2019lazy,
+  title = {On Lazy Training in Differentiable Programming},
+  author = {Chizat, L{\\'e}na{\\"i}c and Oyallon, Edouard and Bach, Francis}, booktitle = {NeurIPS}, year = {2019},
+  eprint = {1812.07956}}
+
+@inproceedings{jacot2018neural,
+  title = {Neural Tangent Kernel: Convergence and Generalization in Neural Networks},
+  author = {Jacot, Arthur and Gabriel, Franck and Hongler, Cl{\\'e}ment}, booktitle = {NeurIPS}, year = {2018},
+  eprint = {1806.07572}}
+"""
 BIBTEX["SGD"] = BIBTEX["LangevinFlow"] = BIBTEX["WassersteinFlow"]
 
 
@@ -112,6 +122,32 @@ class Run(Trajectory):
         flow = SGD(self.objective, step, batch=batch, rng=rng, sampler=sampler, time_unit=unit)
         run: Run = integrate(
             flow, start, float(self.t[-1]), t0=float(self.t[0]), save=self.t, keep=keep, observers=observers
+        )
+        return run
+
+    def linearized(self, observers: Any = ()) -> Run:
+        """The kernel regime beside the run: its network linearized at its start, trained over the same time.
+
+        Saved at the same times; see `LinearizedFlow`.
+
+        Parameters
+        ----------
+        observers : sequence
+            As of `solvers.integrate`.
+        """
+        from meanfield.flows import LinearizedFlow
+        from solvers import integrate
+
+        keep = "all" if len(self.states) == len(self.t) else "ends"
+        flow = LinearizedFlow(self.objective, self.initial, getattr(self.flow, "time_unit", "flow"))
+        run: Run = integrate(
+            flow,
+            self.initial,
+            float(self.t[-1]),
+            t0=float(self.t[0]),
+            save=self.t,
+            keep=keep,
+            observers=observers,
         )
         return run
 

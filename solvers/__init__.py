@@ -10,6 +10,7 @@ _os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 from solvers._auto import Auto
 from solvers._integrate import Step, integrate, steps
 from solvers._ista import IstaRun, ista
+from solvers.closed_form import ClosedForm
 from solvers.errors import DivergenceError, FileFormatError, InputError, PluginError
 from solvers.explicit import (
     RK4,
@@ -72,6 +73,7 @@ __all__ = [
     "BogackiShampine",
     "ButcherTableau",
     "Checkpoint",
+    "ClosedForm",
     "Cooling",
     "CrossEntropy",
     "DensityRun",

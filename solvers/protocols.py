@@ -30,6 +30,8 @@ class Flow(Protocol):
     5. Optional: ``project(z) -> bool`` after each accepted step, in place (True if z changed);
        ``advance(z, h, steps)``: that many Euler steps in place, the same bits however they are cut;
        ``advance_by(z, sizes, steps)``: the same with a size for each step, an array;
+       ``solution(h, z, out)``: fills `out` with the state a time h after z, exactly, where that is known;
+       ``default_method``: what serves where no method is named (`ClosedForm()`, say), or None;
        ``default_record(t, z) -> dict``: scalars recorded at every save;
        ``error_norm(z, error, rtol, atol) -> float``: a step is accepted when it is at most 1;
        ``smooth``: False if the velocity jumps; ``time_dependent``: False if it is a function of z alone;

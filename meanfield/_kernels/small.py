@@ -295,6 +295,8 @@ def can_compile(objective: Any) -> bool:
     network = getattr(objective, "network", None)
     if not getattr(network, "compiled", False) or not hasattr(network, "activation"):
         return False
+    if hasattr(objective._operator, "near"):  # its linearization, which moves otherwise
+        return False
     if not hasattr(objective.loss, "fill") or not hasattr(objective.regularizer, "push"):
         return False
     return getattr(network, "dtype", "float64") == "float64" and network.d <= MOST_INPUTS

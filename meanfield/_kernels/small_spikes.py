@@ -189,7 +189,7 @@ def conic_program(bound: Any) -> ConicProgram | None:
         return None
     if not hasattr(objective._operator, "side") or network.dim > 2:
         return None
-    if bound.space != network.space or objective.y.ndim != 1:
+    if bound.space != network.space or objective.y.ndim != 1 or objective._scale != 1.0:
         return None
     if not hasattr(objective.loss, "fill") or not hasattr(objective.regularizer, "push"):
         return None

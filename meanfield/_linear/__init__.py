@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from meanfield._linear.particles import ParticleLinearization, linearizable, rank
+from meanfield._linear.particles import ParticleLinearization, linearizable, near, rank
 
-__all__ = ["ParticleLinearization", "linearizable", "rank"]
+__all__ = ["ParticleLinearization", "linearizable", "near", "rank"]

@@ -28,6 +28,9 @@ def linearizable(functional: Any, space: Any) -> bool:
     if space is not None and hasattr(space, "tangent") and not type(space).__module__.startswith("solvers."):
         return False
     operator = functional._operator
+    # what is linear in the particles already brings its derivatives along
+    if hasattr(operator, "near"):
+        return True
     return isinstance(operator, (TwoLayerOnData, _SpikesOnGrid)) or differentiable(functional.network)
 
 
@@ -38,9 +41,11 @@ def rank(functional: Any) -> int | None:
     return int(functional.X.shape[0]) * int(getattr(functional.network, "outputs", 1))
 
 
-def _near(objective: Objective, positions: Array, coefficients: Array, q: Array) -> Any:
+def near(objective: Objective, positions: Array, coefficients: Array, q: Array) -> Any:
     """Derivatives of the objective's features near particles."""
     operator = objective._operator
+    if hasattr(operator, "near"):
+        return operator.near
     if isinstance(operator, TwoLayerOnData):
         return TwoLayerNear(operator, positions, coefficients, q)
     if isinstance(operator, _SpikesOnGrid):
@@ -98,7 +103,7 @@ class ParticleLinearization:
         q = objective.loss.gradient(f, objective.y, **weights)
         q = np.asarray(q if objective._scale == 1.0 else objective._scale * q)
         self._loss = LossCurvature(objective.loss, f, objective.y, weights)
-        self._near = _near(objective, self.positions, measure.coefficients, q)
+        self._near = near(objective, self.positions, measure.coefficients, q)
         self._second: float | Array = regularizer_second(objective.regularizer, self.positions)
         if chart or self.sphere:
             self._values, self._gradient = objective._variation(q, self.positions, self.signs)

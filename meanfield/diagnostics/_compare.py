@@ -140,8 +140,9 @@ def compare(
     Parameters
     ----------
     run, other : Run
-        Of flows of one objective, say a Wasserstein flow and SGD from the same start. One of them may be loaded
-        from a file. With ``keep="all"`` in both, all common save times are compared, else the first and last.
+        Of flows of one objective, say a Wasserstein flow and SGD from the same start, or ``run.linearized()``. One of
+        them may be loaded from a file. With ``keep="all"`` in both, all common save times are compared, else the first
+        and last.
     X : array_like, (n, d), optional
         Inputs at which predictions are compared; the objective's data by default. With X, the runs may have
         different objectives of the same network (a population and a sample); the objectives are then not compared.
@@ -177,9 +178,10 @@ def compare(
     objective = _common_objective(run, other, X is not None)
     _check_clocks(run, other)
     left, right = _matched(run, other, time_tolerance)
-    predict, points = predictor(objective, X)
+    predict, points = predictor(_own(run, objective), X)
+    predict_other, _ = predictor(_own(other, objective), X)
     pairs = [(run.states[i[1]], other.states[j[1]]) for i, j in zip(left, right, strict=True)]
-    gaps = [predict(mu) - predict(nu) for mu, nu in pairs]
+    gaps = [predict(mu) - predict_other(nu) for mu, nu in pairs]
     cloud, how = cloud_distance(
         distance,
         *pairs[0],
@@ -221,6 +223,8 @@ def predictor(objective: Any, X: Any) -> tuple[Callable[[Any], Array], int]:
     inputs = _check.array(X, "X", ndim=(1, 2))
     if hasattr(network, "check_inputs"):
         inputs = network.check_inputs(inputs)
+    if hasattr(objective, "base"):
+        return lambda measure: np.asarray(objective.predict(measure, inputs)), int(inputs.shape[0])
     from meanfield.networks.feature_map import predict
 
     return lambda measure: np.asarray(predict(network, measure, inputs)), int(inputs.shape[0])
@@ -286,6 +290,7 @@ def _description(run: Any) -> Mapping[str, Any] | None:
     """What the run's objective says about itself, also for a run from a file; None if it says nothing."""
     objective = getattr(run.flow, "objective", None)
     if objective is not None:
+        objective = getattr(objective, "base", objective)  # of a linearization, that of which it is one
         return dict(jsonable(objective.describe())) if hasattr(objective, "describe") else None
     configuration = run.provenance.get("configuration", {})
     described = configuration.get("flow") if isinstance(configuration, Mapping) else None
@@ -313,7 +318,20 @@ def _same_objective(run: Any, other: Any) -> str | None:
     return None
 
 
+def _own(run: Any, objective: Any) -> Any:
+    """What predicts for a run: its own linearization where it has one, else the common objective, not linearized."""
+    mine = getattr(run.flow, "objective", None)
+    return mine if hasattr(mine, "base") else getattr(objective, "base", objective)
+
+
 def _common_objective(run: Any, other: Any, has_inputs: bool) -> Any:
+    for one in (run, other):
+        if getattr(one.flow, "objective", None) is None and "linearized_at_sha256" in (
+            _description(one) or {}
+        ):
+            raise InputError(
+                "a run of a linearized network was loaded from a file; use run.attach(flow) first"
+            )
     objectives = [getattr(one.flow, "objective", None) for one in (run, other)]
     known = next((one for one in objectives if one is not None), None)
     if known is None:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from meanfield.flows.conic import ConicFlow
 from meanfield.flows.langevin import LangevinFlow, ProximalCertificate
+from meanfield.flows.linearized import LinearizedFlow, LinearizedObjective
 from meanfield.flows.sgd import SGD
 from meanfield.flows.wasserstein import WassersteinFlow
 
-__all__ = ["SGD", "ConicFlow", "LangevinFlow", "ProximalCertificate", "WassersteinFlow"]
+__all__ = [
+    "SGD",
+    "ConicFlow",
+    "LangevinFlow",
+    "LinearizedFlow",
+    "LinearizedObjective",
+    "ProximalCertificate",
+    "WassersteinFlow",
+]

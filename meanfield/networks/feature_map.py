@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,6 +14,8 @@ from solvers.protocols import Array
 
 # Bytes of one block of features (particles x data x outputs).
 BLOCK_BYTES = 16_000_000
+# Its square and the inverse of that are ordinary numbers.
+SMALLEST_SCALE = 1e-100
 
 
 @runtime_checkable
@@ -98,7 +101,67 @@ def as_inputs(network: Any, X: Any) -> Array:
 
 def scale_of(network: Any) -> float:
     """The factor alpha of a network, 1 where it names none."""
-    return float(getattr(network, "scale", 1.0))
+    return check_scale(getattr(network, "scale", 1.0))
+
+
+def check_scale(scale: Any) -> float:
+    """A positive number whose square can be divided by, or one sentence."""
+    value = float(_check.number(scale, "scale", positive=True))
+    if not SMALLEST_SCALE <= value <= 1.0 / SMALLEST_SCALE:
+        raise InputError(
+            f"scale must lie between {SMALLEST_SCALE:g} and {1.0 / SMALLEST_SCALE:g}, not {value:g}: "
+            "velocities are divided by its square"
+        )
+    return value
+
+
+class Rescaled:
+    """``scale * (int Phi dmu - centre(x))`` with the Phi of a feature map that has no such fields of its own.
+
+    All else (space, layers, derivatives, a faster operator) is the feature map's.
+
+    Parameters
+    ----------
+    network : feature map
+    scale : float
+    centre : ParticleMeasure or callable, optional
+    """
+
+    def __init__(self, network: Any, scale: float, centre: Any) -> None:
+        self.network, self.scale, self.centre = network, scale, centre
+
+    def __getattr__(self, name: str) -> Any:
+        if (
+            name.startswith("__") or name == "network"
+        ):  # what copying and pickling ask for before there is a network
+            raise AttributeError(name)
+        return getattr(self.network, name)
+
+    def __repr__(self) -> str:
+        centre = "" if self.centre is None else f", centre={self.centre!r}"
+        return f"Rescaled({self.network!r}, scale={self.scale:g}{centre})"
+
+    def predict(self, measure: Any, X: Any) -> Array:
+        """``scale * (int Phi dmu - centre(x))``: (n,) or (n, k)."""
+        inputs = as_inputs(self.network, X)
+        raw = bind(self.network, inputs).integrate(measure.positions, measure.coefficients)
+        return np.asarray(self.scale * (raw - centre_of(self, inputs)))
+
+
+def rescaled(network: Any, scale: Any = None, centre: Any = None) -> Any:
+    """The network with another scale, another centre, or both; what is None stays as the network has it."""
+    if scale is None and centre is None:
+        return network
+    scale = scale_of(network) if scale is None else check_scale(scale)
+    centre = getattr(network, "centre", None) if centre is None else centre
+    if centre is not None:
+        check_centre(centre, int(network.dim))
+    fields = (
+        {field.name for field in dataclasses.fields(network)} if dataclasses.is_dataclass(network) else set()
+    )
+    if {"scale", "centre"} <= fields:
+        return dataclasses.replace(network, scale=scale, centre=centre)
+    return Rescaled(network.network if isinstance(network, Rescaled) else network, scale, centre)
 
 
 def centre_of(network: Any, X: Array) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from meanfield import activations
 from meanfield._kernels import TwoLayerOnData
-from meanfield.networks.feature_map import FeaturesOnData, centre_of, check_centre
+from meanfield.networks.feature_map import FeaturesOnData, centre_of, check_centre, check_scale
 from meanfield.plugins import check_activation
 from solvers import _check
 from solvers._rng import generator
@@ -78,7 +78,7 @@ class TwoLayer:
         put("compiled", check_activation(self.activation))
         put("d", _check.number(self.d, "d", positive=True, integer=True))
         put("outputs", _check.number(self.outputs, "outputs", positive=True, integer=True))
-        put("scale", _check.number(self.scale, "scale", positive=True))
+        put("scale", check_scale(self.scale))
         put("dtype", _check.choice(self.dtype, "dtype", ("float64", "float32")))
         if not isinstance(self.bias, (bool, np.bool_)):
             raise InputError(f"bias must be True or False, not {self.bias!r}")
