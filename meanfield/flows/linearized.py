@@ -23,8 +23,6 @@ from solvers.spaces import Euclidean
 
 # Predictions up to which the kernel is diagonalized: 2000 take about three seconds.
 MOST_MODES = 2000
-# Bytes of the gradients of one block of particles, from which the kernel is summed up.
-BLOCK_BYTES = 32_000_000
 
 
 class LinearizedObjective(Objective):
@@ -271,37 +269,18 @@ class _BoundLinearized(_BoundWasserstein):
     def _modes(self) -> tuple[Array, Array, Array]:
         """``scale^2 D^(1/2) K D^(1/2) = V diag(L) V'`` with ``R'(f) = D (f - y)``: L, V and the diagonal of D^(1/2)."""
         if self._known is None:
+            from meanfield.kernels import empirical
+
             objective = self.functional
             f = objective._scaled(objective._operator.raw)
             curvature = LossCurvature(objective.loss, f, objective.y, objective._weights())
             root = np.sqrt(curvature.matrix())
-            kernel = self._kernel()
+            kernel = empirical(objective.network, objective.at, objective.X)
             kernel *= (objective._scale * root)[:, None] * (objective._scale * root)
             with one_blas_thread():
                 values, vectors = np.linalg.eigh(kernel)
             self._known = values, vectors, root
         return self._known
-
-    def _kernel(self) -> Array:
-        """``sum_j p_j grad Phi_j M grad Phi_j'``, (n k, n k), a block of particles at a time."""
-        objective, at = self.functional, self.functional.at
-        m, p = self.shape
-        rank = self.rank or 0
-        size = max(1, BLOCK_BYTES // (8 * p * max(rank, 1)))
-        total = np.zeros((rank, rank))
-        none = np.zeros_like(objective._operator.raw)
-        with one_blas_thread():
-            for low in range(0, m, size):
-                part = slice(low, min(m, low + size))
-                points = np.ascontiguousarray(at.positions[part])
-                rows = np.empty((points.shape[0], p, rank))
-                near(objective.base, points, at.coefficients[part], none).jacobian(
-                    np.sqrt(self.weights[part]), rows
-                )
-                rows *= np.sqrt(self._mobility)[:, None]
-                flat = rows.reshape(-1, rank)
-                total += flat.T @ flat
-        return total
 
     def _solution(self, h: float, z: Array, out: Array) -> Array:
         """The state a time h (infinity too) after z; modes of the kernel that are rounding do not move."""

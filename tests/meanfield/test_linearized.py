@@ -285,7 +285,7 @@ def test_what_cannot_be_linearized_is_refused_in_one_sentence() -> None:
         (lambda: mf.LinearizedFlow(objective, X), "expected a ParticleMeasure"),
         (
             lambda: mf.LinearizedFlow(mf.Objective(Hat(), X, Y), measure(Bump())),
-            "has kinks and no method jvp",
+            "has kinks and no jvp",
         ),
         (lambda: solvers.integrate(flow, measure(network, 11), 1.0), "particles of the measure at which"),
         (lambda: flow.objective.first_variation(at, at.positions[:2]), "at its own particles only"),
