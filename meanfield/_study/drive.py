@@ -96,7 +96,7 @@ def drive(
             if interrupt():
                 raise KeyboardInterrupt
             if isinstance(outcome, Lost):
-                losses[task.keys[0]] += outcome.own_fault
+                losses[task.keys[0]] += 1
                 if losses[task.keys[0]] < attempts:
                     at_work.submit(task)
                     continue

@@ -22,7 +22,6 @@ class Lost:
     """A task whose worker ended before it did."""
 
     reason: str
-    own_fault: bool = True  # False: it may have been another task's
 
 
 class Engine(Protocol):

@@ -15,15 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from meanfield._study import definition, engines, store
+from meanfield._study import definition, engines, load, store
 from meanfield._study.cell import Task, Work
-from meanfield._study.drive import Bar, Interrupt, drive, tell
+from meanfield._study.drive import Bar, Interrupt, drive
 from meanfield._study.table import Table, read_table
 from solvers import _check
 from solvers.errors import InputError
-
-# Set while `meanfield study` imports the module of a cell: a study that the module calls must not start there.
-_loading: list[str] = []
 
 
 def study(
@@ -95,9 +92,9 @@ def study(
     RuntimeWarning
         Cells failed, or the study was interrupted.
     """
-    if _loading:
+    if load.loading:
         raise InputError(
-            f'{_loading[-1]} calls a study when it is imported; put the call under `if __name__ == "__main__":`'
+            f'{load.loading[-1]} calls a study when it is imported; put the call under `if __name__ == "__main__":`'
         )
     wanted = definition.define(cell, axes, seeds, fixed)
     _check.choice(changed, "changed", ("refuse", "recompute", "keep"))
@@ -121,7 +118,11 @@ def study(
         store.write_study(place, asked)
         if not run:
             return read_table(asked, place, "prepared")
-        return compute(asked, place, work, executor, attempts, progress)
+        table = compute(asked, place, work, executor, attempts, progress)
+    said = concluding(table)
+    if said is not None:
+        warnings.warn(said, RuntimeWarning, stacklevel=2)
+    return table
 
 
 def compute(
@@ -186,9 +187,6 @@ def compute(
     table = read_table(asked, place, "complete" if whole else "interrupted")
     computed = missing - sum(store.read_result(place, key) is None for task in tasks for key in task.keys)
     table.stats |= {"computed": computed, "reused": there, "wall_seconds": time.perf_counter() - begun}
-    said = concluding(table)
-    if said is not None:
-        warnings.warn(said, RuntimeWarning, stacklevel=3)
     return table
 
 
@@ -302,4 +300,4 @@ def _check_main(what: str) -> None:
         raise InputError(f"{what} that {again} {guard} in {Path(file).name}")
 
 
-__all__ = ["compute", "concluding", "study", "tell"]
+__all__ = ["compute", "concluding", "study"]

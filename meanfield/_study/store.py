@@ -129,23 +129,28 @@ def open_study(folder: Path, wanted: Definition, changed: str) -> Definition:
     there = read_study(folder)
     if there is None:
         return wanted
-    before, now = there.cell, wanted.cell
-    differ = identity.changes(before["parts"], now["parts"])
-    if before["name"] != now["name"]:
-        differ.insert(0, "its name")
-    if not differ or changed == "keep":
-        return _with_digest(wanted, before["digest"])
+    what = difference(there.cell, wanted.cell)
+    if what is None or changed == "keep":
+        return _with_digest(wanted, there.cell["digest"])
     if changed == "recompute":
         return wanted
-    python = ""
-    if before["python"] != now["python"]:
-        python = f"; Python was {before['python']} and is {now['python']}, which may be all"
-    what = ", ".join(differ[:4]) + (", ..." if len(differ) > 4 else "")
     raise InputError(
-        f"the cell {now['name']!r} is not the {before['name']!r} whose results the folder {str(folder)!r} holds "
-        f"({what} changed{python}): pass changed='recompute' to compute them again, changed='keep' if they still hold, "
-        "or another folder"
+        f"the folder {str(folder)!r} holds results of another cell than {wanted.cell['name']!r} is now ({what}): pass "
+        "changed='recompute' to compute them again, changed='keep' if they still hold, or another folder"
     )
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """How two descriptions of a cell differ; None if they do not."""
+    differ = identity.changes(before["parts"], now["parts"])
+    if before["name"] != now["name"]:
+        return f"that of {before['name']!r}"
+    if not differ:
+        return None
+    what = ", ".join(differ[:4]) + (", ..." if len(differ) > 4 else "") + " changed"
+    if before["python"] != now["python"]:
+        what += f"; Python was {before['python']} and is {now['python']}, which may be all"
+    return what
 
 
 def _with_digest(definition: Definition, digest: str) -> Definition:

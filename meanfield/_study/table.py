@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ import numpy as np
 from meanfield import _settings
 from meanfield._study import encode, store
 from meanfield._study.definition import Definition
+from solvers._files import write_text
 from solvers.errors import InputError
 
 if TYPE_CHECKING:
@@ -94,7 +97,7 @@ class Table:
         keep = self
         for name, value in wanted.items():
             self._check(name, self.columns)
-            test = _test(value)
+            test = _test(value, [row[name] for row in self.rows])
             if not any(test(row[name]) for row in self.rows) and not callable(value):
                 known = ", ".join(map(str, _distinct(self.rows, name)[:12]))
                 raise InputError(f"no row has {name} = {value!r}; there are {known}")
@@ -150,10 +153,26 @@ class Table:
         ----------
         path : path
         """
-        from meanfield.plotting import write_csv
+        target = Path(path)
+        write_text(target, self.csv_text())
+        return target
 
-        columns = {name: _cells([row[name] for row in self.rows]) for name in self.columns}
-        return write_csv(path, columns)
+    def csv_text(self) -> str:
+        """The rows as the text of a CSV file."""
+        stream = io.StringIO(newline="")
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows([_cell(row[name]) for name in self.columns] for row in self.rows)
+        return stream.getvalue()
+
+    def to_text(self) -> str:
+        """The rows as lines of aligned columns, numbers with six digits."""
+        lines = [list(self.columns)]
+        lines += [[_brief(row[name]) for name in self.columns] for row in self.rows]
+        widths = [max(len(line[k]) for line in lines) for k in range(len(self.columns))]
+        return "\n".join(
+            "  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)) for line in lines
+        )
 
     def to_pandas(self) -> Any:
         """The rows as a ``pandas.DataFrame``."""
@@ -338,19 +357,30 @@ def _distinct(rows: list[dict[str, Any]], name: str) -> list[Any]:
     return list(dict.fromkeys(row[name] for row in rows))
 
 
-def _cells(values: list[Any]) -> np.ndarray[Any, Any]:
-    """A column for CSV: each entry a number or a text."""
-    column = np.empty(len(values), dtype=object)
-    column[:] = [str(v.tolist()) if isinstance(v, np.ndarray) else "" if v is None else v for v in values]
-    return column
+def _cell(value: Any) -> Any:
+    """A value for CSV: a number or a text."""
+    if isinstance(value, np.ndarray):
+        return str(value.tolist())
+    return "" if value is None else value
 
 
-def _test(value: Any) -> Callable[[Any], bool]:
+def _brief(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(_cell(value))
+
+
+def _test(value: Any, column: list[Any]) -> Callable[[Any], bool]:
+    """Whether an entry of a column is `value`, or one of the values in it."""
     if callable(value) and not isinstance(value, type):
         return lambda held: bool(value(held))
-    if isinstance(value, (list, set, np.ndarray, range)):
-        tests = [_test(one) for one in value]
-        return lambda held: any(test(held) for test in tests)
+    if not isinstance(value, (list, set, np.ndarray, range)):
+        return _equal(value)
+    if isinstance(value, (list, np.ndarray)) and any(map(_equal(value), column)):
+        return _equal(value)  # the values of this axis are lists or arrays themselves
+    tests = [_equal(one) for one in value]
+    return lambda held: any(test(held) for test in tests)
+
+
+def _equal(value: Any) -> Callable[[Any], bool]:
     wanted = encode.label(encode.encode(value, "the value to select"))
 
     def same(held: Any) -> bool:

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import importlib
+import json
+import multiprocessing
+import os
 import random
+import shutil
+import signal
+import subprocess
 import sys
 import threading
-from collections import deque
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+import time
+import warnings
+from collections import Counter, deque
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import meanfield as mf
-from meanfield._study import Table
-from solvers.errors import InputError
+from meanfield import cli
+from meanfield._study import Table, encode, store
+from solvers.errors import DivergenceError, FileFormatError, InputError
 
 # A module of its own, which workers can import, and which needs NumPy only.
 CELLS = '''
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +63,13 @@ def killer(scale, folder, rng):
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return {"value": scale + rng}
+
+
+def sleeper(seconds, folder, rng):
+    if seconds >= 1:
+        (Path(folder) / "slow").touch()
+    time.sleep(seconds)
+    return {"slept": seconds}
 '''
 AXES = {"scale": [0.1, 1.0, np.float64(10.0)], "width": [10, np.int64(20)]}
 
@@ -181,3 +202,724 @@ def test_adding_values_and_seeds_computes_only_those(tmp_path: Path) -> None:
     mf.study(cell, {"scale": [1]}, 1, tmp_path / "s")
     mf.study(cell, {"scale": np.array([1.0])}, 1, tmp_path / "s")
     assert calls_of() == [(1, 0)]
+
+
+def test_all_seeds_of_a_configuration_at_once(tmp_path: Path) -> None:
+    """A cell that takes rngs gives the same records as one seed at a time, and computes missing seeds only."""
+    batches: deque[tuple[float, list[int]]] = deque()
+
+    def several(scale: float, rngs: list[int]) -> list[Any]:
+        batches.append((scale, rngs))
+        if scale == 3.0 and 1 in rngs:
+            if len(rngs) > 1:
+                raise DivergenceError("one of them diverged")
+            return [DivergenceError("this one")]
+        return [{"value": scale + seed} for seed in rngs]
+
+    mf.study(several, {"scale": [1.0]}, 2, tmp_path / "s")
+    table = mf.study(several, {"scale": [1.0, 3.0]}, 3, tmp_path / "s")
+    assert list(batches) == [(1.0, [0, 1]), (1.0, [2]), (3.0, [0, 1, 2]), (3.0, [0]), (3.0, [1]), (3.0, [2])]
+    one = mf.study(simple, {"scale": [1.0]}, 3)
+    assert table.select(scale=1.0).rows == one.rows
+    assert table["status"].tolist() == ["done"] * 4 + ["diverged", "done"]
+    assert table.select(scale=3.0)["value"].tolist()[::2] == [3.0, 5.0]
+    with pytest.raises(InputError, match="returns a list of 2 results, one a seed, not a dict of 1"):
+        mf.study(lambda rngs: {"value": 1.0}, {}, 2)
+
+
+def test_replicas_of_a_flow_are_a_batch(tmp_path: Path) -> None:
+    """The runs of all seeds in one `integrate` of a list give what each gives alone."""
+    import solvers
+
+    X, y = mf.data.relu_teacher(n=8, d=2, neurons=2, rng=0)
+
+    def start(width: int, rng: int) -> mf.ParticleMeasure:
+        return mf.ParticleMeasure.gaussian(mf.TwoLayer("tanh", d=2), width, rng=rng)
+
+    def flow() -> mf.WassersteinFlow:
+        return mf.WassersteinFlow(mf.Objective(mf.TwoLayer("tanh", d=2), X, y))
+
+    def one(width: int, rng: int) -> dict[str, float]:
+        run = solvers.integrate(flow(), start(width, rng), t_end=1.0, method=solvers.Heun(step=0.1))
+        return {"loss": float(run["objective"][-1])}
+
+    def all_of_them(width: int, rngs: list[int]) -> list[dict[str, float]]:
+        states = [start(width, rng) for rng in rngs]
+        runs = solvers.integrate(flow(), states, t_end=1.0, method=solvers.Heun(step=0.1))
+        return [{"loss": float(run["objective"][-1])} for run in runs]
+
+    axes = {"width": [5, 6]}
+    assert mf.study(one, axes, 3).csv_text() == mf.study(all_of_them, axes, 3).csv_text()
+
+
+# -- what goes wrong -----------------------------------------------------------------------------------------------
+
+
+def test_divergence_is_data_and_failures_are_tried_again(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.touch()
+
+    def cell(scale: float, rng: int) -> dict[str, Any]:
+        if scale == 2.0:
+            run = type("Run", (), {"t": np.array([0.0, 0.75])})()
+            raise DivergenceError("the run left\n the finite numbers", run)
+        if scale == 3.0 and broken.exists():
+            raise ZeroDivisionError("by zero")
+        if scale == 4.0 and broken.exists():
+            sys.exit(3)
+        return {"value": scale, "steps": 3, "name": "a", "curve": np.arange(2), "fits": True}
+
+    axes = {"scale": [1.0, 2.0, 3.0, 4.0]}
+    with pytest.warns(
+        RuntimeWarning, match=r"^2 of 4 cells failed, the first at scale=3.0, seed=0: ZeroDivision"
+    ):
+        table = mf.study(cell, axes, folder=tmp_path / "s")
+    assert table["status"].tolist() == ["done", "diverged", "failed", "failed"]
+    assert np.isnan(table["value"][1:]).all() and np.isnan(table["steps"][1:]).all()
+    assert table["name"].tolist() == ["a", None, None, None] and table["curve"].shape == (4, 2)
+    diverged, failed, left = table.problems
+    assert (diverged["message"], diverged["time"]) == ("the run left the finite numbers", 0.75)
+    assert "in cell" in failed["traceback"] and "run_task" not in failed["traceback"]
+    assert left["message"] == "SystemExit: 3"
+    broken.unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = mf.study(cell, axes, folder=tmp_path / "s")
+    assert again["status"].tolist() == ["done", "diverged", "done", "done"]
+    assert again.stats["computed"] == 2
+    assert not list((tmp_path / "s").rglob("*.failed.json"))
+
+
+@pytest.mark.skipif(not hasattr(os, "kill"), reason="needs signals")
+def test_a_killed_worker_loses_nothing(cells: ModuleType, tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    axes, fixed = {"scale": [0.0, 1.0, 2.0, 3.0]}, {"folder": str(marks)}
+    with pytest.warns(RuntimeWarning, match=r"1 of 4 cells failed.*killed its worker \(SIGKILL.*\(2 times\)"):
+        table = mf.study(cells.killer, axes, 1, tmp_path / "s", executor=2, fixed=fixed)
+    assert table["status"].tolist() == ["done", "done", "failed", "done"]
+    assert table["value"].tolist()[:2] == [0.0, 1.0] and table["value"][3] == 3.0
+    ran = Counter(path.name.split("-")[1] for path in marks.glob("ran-*"))
+    # Nobody else's work was lost: who ran twice are the killers.
+    assert ran == {"0.0": 1, "1.0": 2, "2.0": 2, "3.0": 1}
+
+
+@pytest.mark.slow
+def test_an_executor_that_breaks_is_relieved(cells: ModuleType, tmp_path: Path) -> None:
+    """A killed worker fails every unfinished future of a ProcessPoolExecutor; the study goes on without it."""
+    (tmp_path / "marks").mkdir()
+    axes, fixed = {"scale": [0.0, 1.0, 3.0, 4.0]}, {"folder": str(tmp_path / "marks")}
+    context = multiprocessing.get_context("spawn")
+    with (
+        ProcessPoolExecutor(2, mp_context=context) as executor,
+        pytest.warns(RuntimeWarning, match="as many processes of its own"),
+    ):
+        table = mf.study(cells.killer, axes, 4, tmp_path / "s", executor, fixed=fixed)
+    assert table.status == "complete" and set(table["status"]) == {"done"} and len(table) == 16
+
+
+def test_an_executor_that_loses_tasks(tmp_path: Path) -> None:
+    class Lossy(ThreadPoolExecutor):
+        def submit(self, function: Any, /, *args: Any, **options: Any) -> Future[Any]:
+            if args[1].values["scale"] == 2.0:
+                future: Future[Any] = Future()
+                future.set_exception(OSError("node 7 is down"))
+                return future
+            return super().submit(function, *args, **options)
+
+    class Broken(ThreadPoolExecutor):
+        def submit(self, function: Any, /, *args: Any, **options: Any) -> Future[Any]:
+            raise BrokenExecutor("no node is left")
+
+    with (
+        Lossy(2) as lossy,
+        pytest.warns(RuntimeWarning, match=r"was lost: OSError: node 7 is down \(3 times\)"),
+    ):
+        table = mf.study(simple, {"scale": [1.0, 2.0]}, 1, tmp_path / "a", lossy, attempts=3)
+    assert table["status"].tolist() == ["done", "failed"]
+    with Broken() as broken, pytest.raises(InputError, match="the executor broke .no node is left."):
+        mf.study(simple, {"scale": [1.0, 2.0]}, 1, tmp_path / "b", broken)
+    done = ThreadPoolExecutor(1)
+    done.shutdown()
+    with pytest.raises(InputError, match="takes no tasks: cannot schedule"):
+        mf.study(simple, {"scale": [1.0]}, 1, tmp_path / "b", done)
+
+
+def test_workers_that_do_not_see_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Elsewhere(ThreadPoolExecutor):
+        def submit(self, function: Any, /, *args: Any, **options: Any) -> Future[Any]:
+            work, task = args
+            return super().submit(function, work, task._replace(folder=str(there)))
+
+    there = tmp_path / "there"
+    with Elsewhere(1) as engine, pytest.raises(InputError, match="a worker could not write its result into"):
+        mf.study(simple, {"scale": [1.0]}, 1, tmp_path / "here", engine)
+    (there / "cells").mkdir(parents=True)
+    monkeypatch.setattr(store, "PATIENCE", 0.05)
+    with Elsewhere(1) as engine, pytest.raises(InputError, match="a file system that all of them share"):
+        mf.study(simple, {"scale": [1.0]}, 1, tmp_path / "here", engine)
+
+
+def test_ctrl_c_leaves_a_study_that_goes_on(tmp_path: Path) -> None:
+    """Also where the cell catches it, as `integrate` does: what it then returns is not finished."""
+
+    def cell(scale: float, rng: int) -> dict[str, float]:
+        if scale == 2.0 and not (tmp_path / "pressed").exists():
+            (tmp_path / "pressed").touch()
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                return {"value": -1.0}
+        return {"value": scale + rng}
+
+    axes = {"scale": [1.0, 2.0, 3.0]}
+    with pytest.warns(RuntimeWarning, match="interrupted with 2 of 6 cells done; call it again"):
+        table = mf.study(cell, axes, 2, tmp_path / "s")
+    assert table.status == "interrupted" and table["value"].tolist() == [1.0, 2.0]
+    assert table.missing[0] == {"scale": 2.0, "seed": 0} and len(table.missing) == 4
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    whole = mf.study(cell, axes, 2, tmp_path / "s")
+    assert whole.status == "complete" and whole["value"].tolist() == [1.0, 2.0, 2.0, 3.0, 3.0, 4.0]
+    assert whole.stats["computed"] == 4
+
+
+def test_ctrl_c_ends_the_processes(cells: ModuleType, tmp_path: Path) -> None:
+    axes = {"seconds": [0.0, 0.01, 60.0, 61.0], "folder": [str(tmp_path)]}
+
+    def press() -> None:
+        until = time.monotonic() + 60
+        while not (tmp_path / "slow").exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press).start()
+    with pytest.warns(RuntimeWarning, match="interrupted with 2 of 4 cells done"):
+        table = mf.study(cells.sleeper, axes, 1, tmp_path / "s", executor=1)
+    assert table["seconds"].tolist() == [0.0, 0.01]
+    assert not multiprocessing.active_children()
+
+
+def test_two_studies_in_one_folder_at_once(tmp_path: Path) -> None:
+    """Whoever comes second finds, or computes, the same; a failure never replaces a result."""
+    tables: list[Table] = []
+
+    def go() -> None:
+        tables.append(mf.study(simple, {"scale": np.linspace(0, 1, 12)}, 3, tmp_path / "s"))
+
+    pair = [threading.Thread(target=go) for _ in range(2)]
+    for one in pair:
+        one.start()
+    for one in pair:
+        one.join()
+    assert tables[0].csv_text() == tables[1].csv_text() and len(tables[0]) == 36
+    key = next(path.stem for path in (tmp_path / "s" / "cells").rglob("*.json"))
+    store.write_result(tmp_path / "s", key, {"status": "failed", "message": "a worker that was late"})
+    again = mf.study(simple, {"scale": np.linspace(0, 1, 12)}, 3, tmp_path / "s")
+    assert again.csv_text() == tables[0].csv_text()
+
+
+def test_a_damaged_result_is_computed_again(tmp_path: Path) -> None:
+    before = mf.study(simple, {"scale": [1.0, 2.0]}, 2, tmp_path / "s").csv_text()
+    first, second = sorted((tmp_path / "s" / "cells").rglob("*.json"))[:2]
+    first.write_text(first.read_text()[:40])
+    second.write_text(sorted((tmp_path / "s" / "cells").rglob("*.json"))[2].read_text())  # of another cell
+    again = mf.study(simple, {"scale": [1.0, 2.0]}, 2, tmp_path / "s")
+    assert again.csv_text() == before and again.stats["computed"] == 2
+
+
+# -- what a cell is ------------------------------------------------------------------------------------------------
+
+
+def module_of(source: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A module of that source, imported afresh."""
+    monkeypatch.syspath_prepend(str(folder))
+    (folder / "changing_study_cell.py").write_text(source)
+    monkeypatch.delitem(sys.modules, "changing_study_cell", raising=False)
+    shutil.rmtree(folder / "__pycache__", ignore_errors=True)
+    importlib.invalidate_caches()
+    return importlib.import_module("changing_study_cell")
+
+
+def test_a_changed_cell_does_not_mix_its_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = CELLS + "\n\ndef other(scale, rng):\n    return {'value': scale}\n"
+
+    def go(text: str, **options: Any) -> Table:
+        module = module_of(text, tmp_path, monkeypatch)
+        return mf.study(module.cell, {"scale": [1.0], "width": [2]}, 1, tmp_path / "s", **options)
+
+    before = go(source)
+    # Comments, docstrings, other functions and the order of lines do not matter.
+    same = source.replace(
+        "def cell(scale, width, rng):", 'def cell(scale, width, rng):\n    """Doc."""  # why'
+    )
+    same = same.replace("'value': scale}", "'value': -scale}") + "\nEXTRA = 1\n"
+    assert go(same).stats["reused"] == 1
+    for old, new, name in (
+        ("SHIFT = 0.25", "SHIFT = 0.5", "SHIFT"),
+        ("np.arange(3.0)", "np.arange(3.0) + 1e-9", "DATA"),
+        ("return x + SHIFT", "return x - SHIFT", "helper"),
+        ("draw.normal() / width", "draw.normal() * width", "its code"),
+    ):
+        with pytest.raises(
+            InputError, match=rf"another cell than 'cell' is now \({name} changed\): pass changed="
+        ):
+            go(source.replace(old, new))
+    changed = source.replace("SHIFT = 0.25", "SHIFT = 0.5")
+    kept = go(changed, changed="keep")
+    assert kept.csv_text() == before.csv_text()
+    assert go(changed).stats["reused"] == 1  # it was said once
+    anew = go(source.replace("SHIFT = 0.25", "SHIFT = 0.75"), changed="recompute")
+    assert anew.stats["computed"] == 1 and anew.rows[0]["error"] != before.rows[0]["error"]
+    module = module_of(source, tmp_path, monkeypatch)
+    with pytest.raises(InputError, match="that of 'cell'"):
+        mf.study(module.other, {"scale": [1.0]}, 1, tmp_path / "s")
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    order: int = 1
+    label: str = "a"
+
+
+def test_plug_ins_are_told_apart_by_type_and_fields(tmp_path: Path) -> None:
+    """As tuples ReLU() and Tanh() may be equal; to a study they are two."""
+
+    def cell(activation: Any, method: Any, table: Any, rng: int) -> dict[str, Any]:
+        assert isinstance(table, np.ndarray)
+        return {"value": float(activation.value(-1.0)), "order": method.order, "sum": table.sum()}
+
+    axes = {
+        "activation": [mf.ReLU(), mf.Tanh(), mf.LeakyReLU(0.5)],
+        "method": [Method(1), Method(2)],
+        "table": [np.zeros(2), np.ones((2, 2)), np.arange(20)],
+    }
+    table = mf.study(cell, axes, folder=tmp_path / "s")
+    assert len(table) == 18 and len({tuple(map(str, row.values())) for row in table}) == 18
+    assert table.select(activation=mf.Tanh())["value"].tolist() == [np.tanh(-1.0)] * 6
+    assert table.select(method=Method(2), activation=mf.LeakyReLU(0.5))["order"].tolist() == [2, 2, 2]
+    assert table.select(table=np.ones((2, 2)))["sum"].tolist() == [4.0] * 6
+    assert mf.study(cell, axes, folder=tmp_path / "s").stats["computed"] == 0
+
+
+@settings(max_examples=40)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(st.text(), inner),
+        max_leaves=8,
+    )
+)
+def test_values_return_as_they_were(value: Any) -> None:
+    written = json.dumps(encode.encode(value, "value"), allow_nan=False)
+    again = encode.decode(json.loads(written))
+    assert repr(again) == repr(value)
+
+
+@pytest.mark.parametrize("dtype", ["<f8", ">f8", "f4", "i2", "?", "U3", "c16"])
+def test_arrays_return_with_all_their_bits(dtype: str) -> None:
+    value = np.array([[0, 1, 2], [3, 4, 5]]).astype(dtype)[:, ::-1]
+    again = encode.decode(json.loads(json.dumps(encode.encode(value, "value"))))
+    assert again.dtype == value.dtype.newbyteorder("<") and again.flags.writeable
+    assert np.array_equal(again, value)
+
+
+# -- refusals ------------------------------------------------------------------------------------------------------
+
+
+class Point:
+    pass
+
+
+def test_refusals_are_one_sentence(tmp_path: Path) -> None:
+    def refused(match: str, *given: Any, cell: Any = simple, **options: Any) -> None:
+        with pytest.raises(InputError, match=match) as found:
+            mf.study(cell, *given, **options)
+        assert "\n" not in str(found.value)
+        assert not list(tmp_path.iterdir())  # nothing is written
+
+    good = {"scale": [1.0]}
+    # axes
+    refused(
+        "unknown axis 'scal': the cell 'simple' has no such parameter: did you mean 'scale'", {"scal": [1.0]}
+    )
+    refused("unknown axis 'width'.*; known are scale", {"scale": [1.0], "width": [1]})
+    refused("the parameter 'scale' of the cell 'simple' has no value: make it an axis", {})
+    refused("axis 'scale' is empty; give it at least one value", {"scale": []})
+    refused("axis 'scale' has 1.0 twice; leave one out", {"scale": [1.0, 2.0, np.float64(1.0)]})
+    refused("axis 'scale' must be a list of values, not 1.0; for a single one write", {"scale": 1.0})
+    refused("axis 'scale' must be a list of values, not 'ab'", {"scale": "ab"})
+    refused("must be a list of values; for a single LeakyReLU write", {"scale": mf.LeakyReLU(0.1)})
+    refused("must be a list of values, not array", {"scale": np.array(1.0)})
+    refused("axis 'scale' holds NaN", {"scale": [1.0, np.nan]})
+    refused("axis 'scale' holds a Point, which cannot be written down; known are", {"scale": [Point()]})
+    refused("axis 'scale' holds a set", {"scale": [{1}]})
+    refused("<lambda>.*has no name in a module", {"scale": [lambda x: x]})
+    refused("an array of object", {"scale": [np.array([None])]})
+    refused(
+        "an array of 32 MB; write it to a file", good, fixed={"rate": np.zeros(2**22)}, cell=lambda **x: x
+    )
+    refused("axes must be a mapping of lists", 3)
+    refused("an axis or fixed parameter cannot be called 'seed'", {"seed": [1]})
+    refused("cannot be called 'status'", {"status": [1]})
+    refused("has a name such as 'scale', not 3", {3: [1]})
+    refused("an empty list; give at least one", [])
+    refused("one mapping of parameter to value for each", [1.0, 2.0])
+    refused("configurations 0 and 2 are the same", [{"scale": 1.0}, {"scale": 2.0}, {"scale": 1.0}])
+    refused(r"configuration 1 has the parameters \['width'\]", [{"scale": 1.0}, {"width": 2.0}])
+    # fixed
+    refused("unknown fixed parameter 'width'", good, fixed={"width": 1})
+    refused("'scale' is an axis and among fixed", good, fixed={"scale": 1})
+    refused("fixed must be a mapping", good, fixed=[1])
+    # seeds
+    refused("seeds must be at least 1, or a list of seeds, not 0", good, seeds=0)
+    refused("seeds must be an integer, not 2.5", good, seeds=2.5)
+    refused("seeds is empty", good, seeds=[])
+    refused("seeds has 3 twice", good, seeds=[3, 1, 3])
+    refused("each seed must be non-negative", good, seeds=[-1])
+    refused("seeds must be an integer, not 'eight'", good, seeds="eight")
+    refused("takes no seed, so 2 seeds would repeat one computation", good, seeds=2, cell=lambda scale: {})
+    # cell
+    refused("cell must be a function of its axes and a seed, not 3", good, cell=3)
+    refused("cell must be a function", good, cell=Point)
+    refused("cell must be a Python function, not a partial", good, cell=functools.partial(simple))
+    refused("takes 'scale' by position only", good, cell=lambda scale, /, rng: {})
+    refused("rng is one seed, rngs all of them", good, cell=lambda scale, rng, rngs: {})
+    refused("mapping of names to numbers, texts or small arrays.*not a float", good, cell=lambda scale: scale)
+    refused("'point' holds a Point", good, cell=lambda scale: {"point": Point()})
+    refused("but 3 is no text", good, cell=lambda scale: {3: 3})
+    refused("returned 'scale' = 2.0, but 'scale' is a column", good, cell=lambda scale: {"scale": 2 * scale})
+    refused("'status' is a column of its own", good, cell=lambda scale: {"status": "fine"})
+    odd = {"scale": [1.0, 2.0]}
+    refused(
+        "returned 'a' at scale=1.0, seed=0, but 'b' at scale=2.0, seed=0; return the same names everywhere",
+        odd,
+        cell=lambda scale: {"a" if scale == 1.0 else "b": 1.0},
+    )
+    # executor and options
+    there = str(tmp_path)
+    refused("executor must be None, a number of processes, 'processes'", good, folder=there, executor="dask")
+    refused("executor must be at least 1 process", good, folder=there, executor=0)
+    refused("executor .a number of processes. must be an integer", good, folder=there, executor=True)
+    refused(
+        "'processes' or an executor of concurrent.futures, not a Point", good, folder=there, executor=Point()
+    )
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as forks:
+        refused("executor forks this process.*get_context", good, folder=there, executor=forks)
+    with ThreadPoolExecutor(1) as threads:
+        refused("folder is needed: the executor's workers write there", good, executor=threads)
+    refused("folder is needed: nothing is computed now", good, run=False)
+    refused("cannot be sent to another process", good, folder=there, executor=1, cell=lambda scale, rng: {})
+    refused("changed must be one of 'refuse', 'recompute', 'keep'", good, folder=there, changed="fresh")
+    refused("attempts must be positive", good, folder=there, attempts=0)
+
+
+def test_dask_clients_are_told(tmp_path: Path) -> None:
+    """By what they offer: Dask need not be there."""
+    for name, told in (("get_executor", "Dask client"), ("get_client", "Dask cluster")):
+        double = type("Double", (), {name: lambda self: None})()
+        with pytest.raises(InputError, match=told):
+            mf.study(simple, {"scale": [1.0]}, folder=tmp_path, executor=double)
+
+
+def test_folders_that_are_something_else(tmp_path: Path) -> None:
+    def refused(folder: Path, match: str, kind: Any = InputError) -> None:
+        with pytest.raises(kind, match=match):
+            mf.study(simple, {"scale": [1.0]}, folder=folder)
+
+    (tmp_path / "file").write_text("mine")
+    refused(tmp_path / "file", "is a file; choose another")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("mine")
+    refused(tmp_path / "full", "holds other files .'thesis.tex' for one. and no study")
+    for text in ("{", "[]", '{"format": "other"}', '{"format": "meanfield-study", "version": 1}'):
+        (tmp_path / "damaged").mkdir(exist_ok=True)
+        (tmp_path / "damaged" / "study.json").write_text(text)
+        refused(tmp_path / "damaged", "is damaged or not the study.json of a study", FileFormatError)
+    (tmp_path / "damaged" / "study.json").write_text('{"format": "meanfield-study", "version": 9}')
+    refused(tmp_path / "damaged", "format number 9, newer than 1", FileFormatError)
+
+
+def test_a_report_may_repeat_its_parameter() -> None:
+    """`mf.regime` returns the scale, which is the axis: one column."""
+
+    @dataclasses.dataclass
+    class Report:
+        scale: float
+        change: float
+
+    class Other:
+        def as_dict(self) -> dict[str, float]:
+            return {"scale": 2.0, "change": 0.5}
+
+    assert (
+        mf.study(lambda scale: Report(scale, 0.5), {"scale": [2.0]}).rows
+        == mf.study(lambda scale: Other(), {"scale": [2.0]}).rows
+    )
+    assert mf.study(lambda scale: Other(), {"scale": [2.0]}).columns == ("scale", "seed", "status", "change")
+
+
+# -- the table -----------------------------------------------------------------------------------------------------
+
+
+def noisy(scale: float, width: int, rng: int) -> dict[str, Any]:
+    if scale > 50 and (width < 100 or rng == 0):
+        raise DivergenceError("left the finite numbers")
+    draw = np.random.default_rng(rng).normal()
+    return {"error": (1 + 0.1 * draw) * scale / width, "sign": draw, "name": "a"}
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    return mf.study(noisy, {"scale": [0.1, 1.0, 10.0, 100.0], "width": [10, 100, 1000]}, seeds=5)
+
+
+def test_means_and_intervals(table: Table) -> None:
+    from scipy import stats
+
+    first = table.mean("error")[0]
+    draws = np.array([np.random.default_rng(k).normal() for k in range(5)])
+    values = (1 + 0.1 * draws) * 0.1 / 10
+    low, high = stats.t.interval(0.95, 4, loc=values.mean(), scale=stats.sem(values))
+    assert (first["scale"], first["width"], first["seeds"], first["diverged"]) == (0.1, 10, 5, 0)
+    assert first["mean"] == pytest.approx(values.mean(), rel=1e-14)
+    assert (first["low"], first["high"]) == pytest.approx((low, high), rel=1e-12)
+    last = {(row["scale"], row["width"]): row for row in table.mean("error", level=0.5)}
+    assert (last[100.0, 100]["seeds"], last[100.0, 100]["diverged"]) == (4, 1)
+    assert last[100.0, 10]["diverged"] == 5 and np.isnan(last[100.0, 10]["mean"])
+    again = table.mean("error", interval="bootstrap")[0]
+    assert values.min() < again["low"] < values.mean() < again["high"] < values.max()
+    assert again == table.mean("error", interval="bootstrap")[0]
+    alone = table.select(seed=0).mean("error")[0]
+    assert alone["seeds"] == 1 and np.isnan(alone["low"])
+    for arguments, match in (
+        ({"value": "name"}, "the column 'name' holds 'a'; means need numbers"),
+        ({"value": "eror"}, "no such column 'eror': did you mean 'error'"),
+        ({"value": "error", "interval": "normal"}, "interval must be one of"),
+        ({"value": "error", "level": 95}, "level must be between 0 and 1"),
+    ):
+        with pytest.raises(InputError, match=match):
+            table.mean(**arguments)
+
+
+def test_rows_columns_and_files(table: Table, tmp_path: Path) -> None:
+    assert len(table) == 60 and list(table) == table.rows
+    assert table["width"].dtype == np.int64 and table["error"].dtype == np.float64
+    assert table["name"].dtype == object and table.select(scale=0.1)["name"].dtype.kind == "U"
+    some = table.select(width=[10, 1000], scale=lambda scale: scale > 5, seed=range(2))
+    assert {(row["width"], row["scale"], row["seed"]) for row in some} == {
+        (w, s, k) for w in (10, 1000) for s in (10.0, 100.0) for k in (0, 1)
+    }
+    assert len(some.problems) == 3
+    assert len(table.select(scale=0.1 + 1e-12)) == 15  # a value typed with fewer digits
+    with pytest.raises(InputError, match=r"no row has width = 11; there are 10, 100, 1000"):
+        table.select(width=11)
+    with pytest.raises(InputError, match="no such column 'widht': did you mean 'width'"):
+        table["widht"]
+    frame = table.to_pandas()
+    assert list(frame.columns) == list(table.columns) and len(frame) == 60
+    lines = table.to_csv(tmp_path / "t.csv").read_text().splitlines()
+    assert lines[0] == "scale,width,seed,status,error,sign,name" and len(lines) == 61
+    assert float(lines[1].split(",")[4]) == table.rows[0]["error"]
+    assert "60 cells: 4 scale x 3 width x 5 seed; 53 done, 7 diverged" in repr(table)
+    assert "the first 20 of 60 rows" in table._repr_html_()
+    assert table.to_text().splitlines()[0].split() == list(table.columns)
+
+
+def test_pictures(table: Table, tmp_path: Path) -> None:
+    from matplotlib.colors import LogNorm
+    from matplotlib.patches import Rectangle
+
+    ax = table.plot("scale", "error", hue="width", csv=tmp_path / "curves.csv")
+    assert (ax.get_xscale(), ax.get_yscale(), ax.get_ylabel()) == ("log", "log", "error")
+    labels = ax.get_legend_handles_labels()[1]
+    assert labels == ["width = 10", "width = 100", "width = 1000", "some seeds diverged or failed",
+                      "all seeds diverged or failed"]  # fmt: skip
+    assert len(ax.collections) == 3  # bands
+    rows = (tmp_path / "curves.csv").read_text().splitlines()
+    assert rows[0] == "scale,width,mean,low,high,seeds,diverged,failed" and len(rows) == 13
+    plain = table.select(width=10, scale=[0.1, 1.0]).plot("scale", "sign")
+    assert plain.get_yscale() == "linear" and plain.get_legend() is None
+    narrow = table.select(scale=1.0, width=[10, 100]).plot("width", "sign")
+    assert narrow.get_xscale() == "log"
+
+    ax = table.map("scale", "width", "error", csv=tmp_path / "map.csv")
+    (mesh,) = [c for c in ax.collections if hasattr(c, "get_array") and c.get_array() is not None]
+    assert isinstance(mesh.norm, LogNorm) and mesh.get_array().mask.sum() == 1
+    hatched = [patch for patch in ax.patches if isinstance(patch, Rectangle)]
+    assert sorted(patch.get_hatch() for patch in hatched) == ["//", "//", "////"]
+    whole = next(patch for patch in hatched if patch.get_hatch() == "////")
+    # Around (100, 10), from half a step below to half a step above, on log axes.
+    assert whole.get_x() == pytest.approx(10**1.5) and whole.get_y() == pytest.approx(10**0.5)
+    assert len((tmp_path / "map.csv").read_text().splitlines()) == 13
+    for method, words, match in (
+        (
+            "plot",
+            ("scale", "error"),
+            r"the axis 'width' has 3 values here; choose one, table.select\(width=10\), or",
+        ),
+        ("plot", ("error", "scale"), "no such column 'error'; known are scale, width"),
+        ("plot", ("scale", "name", "width"), "means need numbers"),
+        ("map", ("scale", "scale", "error"), "'scale' is named twice"),
+        ("map", ("scale", "width", "nothing"), "no such column 'nothing'"),
+    ):
+        with pytest.raises(InputError, match=match):
+            getattr(table, method)(*words)
+    lost = table.select(scale=100.0, width=10)
+    with pytest.raises(InputError, match="there is nothing to draw: no cell gave a finite 'error'"):
+        lost.plot("scale", "error")
+    assert lost.map("scale", "width", "error").patches
+
+
+# -- the command line ----------------------------------------------------------------------------------------------
+
+
+def command(capsys: pytest.CaptureFixture[str], *words: object, status: int = 0) -> str:
+    assert cli.main(["study", *map(str, words)]) == status
+    caught = capsys.readouterr()
+    assert status or not caught.err
+    assert caught.err.count("\n") <= 1
+    return caught.err if status else caught.out
+
+
+def test_shards_are_the_whole(cells: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "s"
+    prepared = mf.study(cells.cell, AXES, 3, folder, run=False)
+    assert prepared.status == "prepared" and len(prepared) == 0 and len(prepared.missing) == 18
+    assert "18 missing" in command(capsys, "status", folder)
+    for i in (3, 1, 2):
+        assert f"computed 6 cells in shard {i}/3" in command(capsys, "run", folder, "--shard", f"{i}/3")
+        assert "computed 0 cells" in command(capsys, "run", folder, "--shard", f"{i}/3")
+    whole = mf.study(cells.cell, AXES, 3)
+    assert command(capsys, "table", folder, "--csv") == whole.csv_text()
+    command(capsys, "table", folder, "--csv", tmp_path / "t.csv")
+    assert (tmp_path / "t.csv").read_text() == whole.csv_text()
+    assert len(command(capsys, "table", folder).splitlines()) == 19
+    assert "18 done" in command(capsys, "status", folder)
+    assert mf.study(cells.cell, AXES, 3, folder).stats["computed"] == 0
+    # the seeds of a cell that takes all at once stay together
+    from meanfield._study import definition, shards
+
+    asked = definition.define(lambda scale, rngs: [], {"scale": [1, 2, 3, 4, 5]}, 4, None)
+    parts = [shards.part(asked, k, 3) for k in (1, 2, 3)]
+    assert sorted(map(len, parts)) == [4, 8, 8] and len(set().union(*parts)) == 20
+
+
+def test_a_study_written_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "by hand.py").write_text(
+        "def cell(scale, power, rng):\n    if scale == 3: raise ValueError('three')\n"
+        "    return {'value': scale**power + rng}\n"
+    )
+    folder = tmp_path / "s"
+    folder.mkdir()
+    (folder / "study.toml").write_text(
+        "cell = '../by hand.py:cell'\nseeds = 2\n[axes]\nscale = [1.0, 2.0]\n[fixed]\npower = 2\n"
+    )
+    assert "computed 4 cells" in command(capsys, "run", folder)
+    assert command(capsys, "table", folder, "--csv").splitlines()[-1] == "2.0,1,done,5.0"
+    (folder / "study.toml").write_text(
+        "cell = '../by hand.py:cell'\nseeds = 2\n[axes]\nscale = [1.0, 3]\n[fixed]\npower = 2\n"
+    )
+    assert "2 of 4 cells failed" in command(capsys, "run", folder, status=1)
+    assert "failed at scale=3, seed=0: ValueError: three" in command(capsys, "status", folder)
+    for text, match in (
+        ("cell = 'cell'", "must name the cell"),
+        ("cell = ", "is not a TOML file"),
+        ("cell = 'nowhere_to_be_found:cell'", "'nowhere_to_be_found' of the cell cannot be imported"),
+        ("cell = '../none.py:cell'", "none.py, is not there"),
+        ("cell = '../by hand.py:cell'\nsede = 2", "unknown key 'sede'"),
+        ("cell = '../by hand.py:cell'\n[axes]\nscale = 1", "must be a list of values"),
+    ):
+        (folder / "study.toml").write_text(text)
+        assert match in command(capsys, "run", folder, status=2)
+    sys.path.remove(str(tmp_path))
+
+
+def test_the_command_refuses_in_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "there is no study in" in command(capsys, "run", tmp_path / "none", status=2)
+    assert "there is no study in" in command(capsys, "table", tmp_path / "none", status=2)
+    module = module_of("def cell(scale, rng):\n    return {'value': scale}\n", tmp_path, monkeypatch)
+    mf.study(module.cell, {"scale": [1.0]}, folder=tmp_path / "s", run=False)
+    for shard in ("0/3", "4/3", "1-3", "a/b", "1/0"):
+        assert "--shard must be I/N" in command(capsys, "run", tmp_path / "s", "--shard", shard, status=2)
+    assert "--processes must be" in command(capsys, "run", tmp_path / "s", "--processes", "0", status=2)
+    assert "unknown action 'rnu': did you mean 'run'" in command(capsys, "rnu", tmp_path / "s", status=2)
+    changed = "def cell(scale, rng):\n    return {'value': -scale}\n"
+    module_of(changed, tmp_path, monkeypatch)
+    assert "is not the one for which" in command(capsys, "run", tmp_path / "s", status=2)
+
+
+SCRIPT = """
+import meanfield as mf
+
+def cell(scale, rng):
+    return {{"value": scale + rng}}
+
+def main():
+    print(mf.study(cell, {{"scale": [1.0, 2.0]}}, seeds=2, folder="s", {options}))
+
+{call}
+"""
+
+
+def script(folder: Path, options: str, call: str) -> subprocess.CompletedProcess[str]:
+    (folder / "sweep.py").write_text(SCRIPT.format(options=options, call=call))
+    home = str(Path(mf.__file__).parents[1])
+    return subprocess.run(
+        [sys.executable, "sweep.py"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": home},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_a_script_without_a_guard_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Processes that start afresh import the script, and would start the study in it."""
+    done = script(tmp_path, "executor=2", "main()")
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert "call the study once more: put the call under `if __name__" in last and "in sweep.py" in last
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.slow
+def test_cells_of_scripts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = script(tmp_path, "executor=2", "if __name__ == '__main__':\n    main()")
+    assert done.returncode == 0 and "4 done" in done.stdout, done.stderr
+    shutil.rmtree(tmp_path / "s")
+    done = script(tmp_path, "run=False", "if __name__ == '__main__':\n    main()")
+    assert done.returncode == 0 and "4 missing" in done.stdout, done.stderr
+    assert "computed 2 cells" in command(capsys, "run", tmp_path / "s", "--shard", "1/2")
+    assert "computed 2 cells" in command(capsys, "run", tmp_path / "s", "--processes", "1")
+    # without a guard the import would start the study again
+    shutil.rmtree(tmp_path / "s")
+    assert script(tmp_path, "run=False", "main()").returncode == 0
+    told = command(capsys, "run", tmp_path / "s", status=2)
+    assert "sweep.py calls a study when it is imported" in told
+    sys.path.remove(str(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_study_that_is_killed_goes_on(tmp_path: Path) -> None:
+    """SIGKILL of the whole study, in mid-air: nothing finished is lost, nothing half-written is read."""
+    source = SCRIPT.replace("return", "import time; time.sleep(0.05); return")
+    (tmp_path / "sweep.py").write_text(
+        source.format(options="executor=2", call="if __name__ == '__main__':\n    main()").replace(
+            "[1.0, 2.0]", "[k / 8 for k in range(100)]"
+        )
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(mf.__file__).parents[1])}
+    words = [sys.executable, "sweep.py"]
+    process = subprocess.Popen(words, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    while len(list((tmp_path / "s").rglob("??*.json"))) < 10 and time.monotonic() < until:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    there = len(list((tmp_path / "s" / "cells").rglob("*.json")))
+    assert 9 <= there < 200
+    done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0 and "200 done" in done.stdout, done.stderr
