@@ -10,7 +10,7 @@ from meanfield import _shadow
 
 _shadow.check()
 
-from meanfield import data, diagnostics, kernels, plotting, population  # noqa: E402
+from meanfield import data, diagnostics, kernels, norms, plotting, population  # noqa: E402
 from meanfield._claims import Claim  # noqa: E402
 from meanfield._study import study  # noqa: E402
 from meanfield._train import train  # noqa: E402
@@ -107,6 +107,7 @@ __all__ = [
     "langevin_report",
     "lift",
     "load",
+    "norms",
     "plotting",
     "population",
     "regime",

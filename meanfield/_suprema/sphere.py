@@ -114,6 +114,8 @@ def _report(
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     lowest, highest = (float(v) for v in values(X, g, slope_negative, directions))
     argmin, argmax = directions[0], directions[1]
+    if lowest > highest:  # equal but for the rounding of this evaluation
+        lowest, highest, argmin, argmax = highest, lowest, argmax, argmin
     if problem.null is not None:
         # orthogonal to all data: G = 0 there, up to the rounding of u.x_i, which must not be reported as a value
         if lowest > 0.0:

@@ -1,0 +1,12 @@
+"""Norms of functions of neurons: the variation norm F1, the kernel norm F2, their margins and interpolants.
+
+``|f|_F1 = inf {|nu|_TV : f = int sigma(u.x) dnu(u)}`` over signed measures on the unit sphere, ``|f|_F2`` the norm of
+the reproducing kernel of directions uniform on it: ``|f|_F1 <= |f|_F2`` (Bach, 2017, 1412.8690).
+"""
+
+from __future__ import annotations
+
+from meanfield.norms.interpolate import InterpolationF1, interpolate_f1
+from meanfield.norms.margin import Margin, margin_f1
+
+__all__ = ["InterpolationF1", "Margin", "interpolate_f1", "margin_f1"]
