@@ -23,6 +23,7 @@ PUBLISHED = [
     "fokker_planck_vs_particles",
     "free_energy_landscape",
     "gopalani_mukherjee_2022_sgd",
+    "luo_2021_phase_diagram",
     "mean_field_langevin_2022",
     "mei_2018_isotropic",
     "rotskoff_2018_width",
