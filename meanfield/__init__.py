@@ -27,7 +27,14 @@ from meanfield.activations import (  # noqa: E402
     Tanh,
 )
 from meanfield.certificate import Certificate  # noqa: E402
-from meanfield.diagnostics import chaos, compare, langevin_report, regime, villani  # noqa: E402
+from meanfield.diagnostics import (  # noqa: E402
+    chaos,
+    compare,
+    langevin_report,
+    largest_stable_step,
+    regime,
+    villani,
+)
 from meanfield.flows import (  # noqa: E402
     SGD,
     ConicFlow,
@@ -105,6 +112,7 @@ __all__ = [
     "gap_below",
     "kernels",
     "langevin_report",
+    "largest_stable_step",
     "lift",
     "load",
     "norms",

@@ -6,6 +6,7 @@ from meanfield.diagnostics import chaos
 from meanfield.diagnostics._compare import Comparison, compare
 from meanfield.diagnostics._langevin import LangevinReport, langevin_report
 from meanfield.diagnostics._regime import RegimeReport, regime
+from meanfield.diagnostics._stable_step import largest_stable_step
 from meanfield.diagnostics._villani import Condition, VillaniReport, villani
 from meanfield.diagnostics.chaos import ChaosReport
 
@@ -19,6 +20,7 @@ __all__ = [
     "chaos",
     "compare",
     "langevin_report",
+    "largest_stable_step",
     "regime",
     "villani",
 ]
