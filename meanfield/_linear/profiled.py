@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from meanfield._linear.particles import _near, regularizer_second
+from meanfield._linear.particles import near, regularizer_second
 from solvers._threads import one_blas_thread
 from solvers.protocols import Array, LowRank
 
@@ -38,7 +38,7 @@ class ProfiledLinearization:
         self.mobility = np.ones(p) if profiled.mobility is None else profiled.mobility
         q = np.ascontiguousarray(profiled._charges(measure)[:, 0])
         self._a, self._slope = profiled._operator.pullback(self.positions, q)
-        self._near = _near(profiled, self.positions, self.mass * self._a, q)
+        self._near = near(profiled, self.positions, self.mass * self._a, q)
         self._second = regularizer_second(profiled.regularizer, self.positions)
         self._factor = profiled.curvature_factor(measure)
 

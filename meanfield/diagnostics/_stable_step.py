@@ -82,7 +82,7 @@ def _tableau(method: Any) -> ButcherTableau:
     found = method if isinstance(method, ButcherTableau) else getattr(method, "tableau", None)
     if not isinstance(found, ButcherTableau):
         raise InputError(
-            f"method must be an explicit Runge-Kutta method, whose steps have a limit, such as solvers.Heun, not {method!r}"
+            f"method must be an explicit Runge-Kutta method, such as solvers.Heun, not {method!r}"
         )
     return found
 
