@@ -10,7 +10,7 @@ from meanfield import _shadow
 
 _shadow.check()
 
-from meanfield import data, diagnostics, kernels, norms, plotting, population  # noqa: E402
+from meanfield import data, diagnostics, finite, kernels, norms, plotting, population  # noqa: E402
 from meanfield._claims import Claim  # noqa: E402
 from meanfield._study import study  # noqa: E402
 from meanfield._train import train  # noqa: E402
@@ -109,6 +109,7 @@ __all__ = [
     "compare",
     "data",
     "diagnostics",
+    "finite",
     "gap_below",
     "kernels",
     "langevin_report",
