@@ -46,7 +46,7 @@ def main(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     from meanfield._study import engines, load, shards, store
     from meanfield._study.cell import Work
-    from meanfield._study.entry import compute, concluding
+    from meanfield._study.entry import compute
 
     shard = _shard(options.shard)
     processes = _processes(options.processes)
@@ -69,9 +69,12 @@ def _run(options: argparse.Namespace) -> int:
     if table.status == "interrupted":
         print("meanfield: interrupted; the same command goes on with what is missing", file=sys.stderr)
         return 130
-    said = concluding(table)
-    if said is not None:
-        print(f"meanfield: {said}", file=sys.stderr)
+    if table.stats["failed_now"]:
+        print(
+            f"meanfield: {table.stats['failed_now']} cells failed; `meanfield study status {options.folder}` "
+            "lists them",
+            file=sys.stderr,
+        )
         return 1
     return 0
 

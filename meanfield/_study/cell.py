@@ -93,7 +93,7 @@ def failure(message: str, trace: str = "", seconds: float = 0.0) -> dict[str, An
 def _compute(
     work: Work, task: Task, seeds: tuple[int, ...], stopped: Callable[[], bool] | None
 ) -> list[dict[str, Any]]:
-    begun, busy = time.perf_counter(), time.process_time()
+    begun = time.perf_counter()
     given = {**work.fixed, **task.values}
     if work.takes == "rng":
         given["rng"] = seeds[0]
@@ -111,8 +111,7 @@ def _compute(
             return [record for seed in seeds for record in _compute(work, task, (seed,), stopped)]
         records = [_raised(problem)]
     seconds = (time.perf_counter() - begun) / len(seeds)
-    processor = (time.process_time() - busy) / len(seeds)
-    return [{**record, "seconds": seconds, "processor_seconds": processor} for record in records]
+    return [{**record, "seconds": seconds} for record in records]
 
 
 def _raised(problem: BaseException) -> dict[str, Any]:

@@ -200,6 +200,8 @@ def _product(axes: Any) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
 
 
 def _axis(name: str, values: Any) -> list[Any]:
+    if isinstance(values, (set, frozenset)):
+        raise InputError(f"axis {name!r} is a set, which has no order; write sorted(...) or a list")
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
         raise InputError(
             f"axis {name!r} must be a list of values, not {values!r}; for a single one write [value]"

@@ -64,8 +64,8 @@ def drive(
     attempts: int,
     bar: Bar,
     check: Callable[[dict[str, Any]], None],
-) -> bool:
-    """Run tasks to their end; False if Ctrl-C ended it before.
+) -> tuple[bool, Counter[str]]:
+    """Run tasks to their end; False if Ctrl-C ended it before, and how many cells ended with which status.
 
     Parameters
     ----------
@@ -81,8 +81,9 @@ def drive(
     check : callable
         Is shown each record; an InputError ends the study.
     """
+    counts: Counter[str] = Counter()
     if not tasks:
-        return True
+        return True, counts
     at_work: Engine | None = None
     now = True
     losses: Counter[str] = Counter()
@@ -111,11 +112,12 @@ def drive(
                 if record["status"] == store.REFUSED:
                     raise InputError(record["message"])
                 check(record)
+                counts[record["status"]] += 1
                 bar.step(record["status"])
         now = False
-        return True
+        return True, counts
     except KeyboardInterrupt:
-        return False
+        return False, counts
     finally:
         if at_work is not None:
             at_work.close(now)

@@ -59,7 +59,8 @@ def study(
         a parameter ``rngs`` gets all missing seeds of a configuration at once, and returns a list of results: its
         runs can be one `solvers.integrate` of a list. Without ``rng`` and ``rngs`` there is one row a configuration.
     folder : path, optional
-        Of this study alone. None: results last as long as the table.
+        Of this study alone; its ``study.json`` says what the last call asked for. None: results last as long as the
+        table.
     executor : None, int, "processes" or concurrent.futures.Executor
         None computes here. A number starts as many processes, afresh and with one thread each; the script must then
         call the study under ``if __name__ == "__main__":``. Executors are those of the standard library, Dask's
@@ -119,6 +120,8 @@ def study(
         if not run:
             return read_table(asked, place, "prepared")
         table = compute(asked, place, work, executor, attempts, progress)
+        if folder is None:
+            table.folder = None
     said = concluding(table)
     if said is not None:
         warnings.warn(said, RuntimeWarning, stacklevel=2)
@@ -181,12 +184,16 @@ def compute(
     bar = Bar(missing + there, there, progress)
     try:
         with interrupt.watching(*signals):
-            whole = drive(place, tasks, make, interrupt, attempts, bar, names.check)
+            whole, counts = drive(place, tasks, make, interrupt, attempts, bar, names.check)
     finally:
         bar.close()
     table = read_table(asked, place, "complete" if whole else "interrupted")
-    computed = missing - sum(store.read_result(place, key) is None for task in tasks for key in task.keys)
-    table.stats |= {"computed": computed, "reused": there, "wall_seconds": time.perf_counter() - begun}
+    table.stats |= {
+        "computed": counts[store.DONE] + counts[store.DIVERGED],
+        "failed_now": counts[store.FAILED],
+        "reused": there,
+        "wall_seconds": time.perf_counter() - begun,
+    }
     return table
 
 

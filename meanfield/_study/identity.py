@@ -21,12 +21,13 @@ from typing import Any
 import numpy as np
 
 from meanfield._study.encode import canonical, fields_of
+from solvers.provenance import jsonable
 
 OURS = ("meanfield", "solvers", "figures")
 _PLAIN = (type(None), type(...), bool, int, float, complex, str, bytes)
 
 
-def parts(cell: Callable[..., Any]) -> dict[str, str]:
+def parts(cell: Callable[..., Any] | type) -> dict[str, str]:
     """Name to digest of all that a cell's result depends on and that can be looked at."""
     walk = _Walk(cell)
     walk.run()
@@ -46,7 +47,7 @@ def changes(before: dict[str, str], now: dict[str, str]) -> list[str]:
 class _Walk:
     """Follows names from the cell on; each is visited once."""
 
-    def __init__(self, cell: Callable[..., Any]) -> None:
+    def __init__(self, cell: Callable[..., Any] | type) -> None:
         plain = _plain(cell)
         self.home = str(plain.__module__ or "")
         self.parts: dict[str, str] = {}
@@ -134,8 +135,24 @@ class _Walk:
             self.value(value.__func__, names)
             self.value(value.__self__, names)
         else:
-            # Of another kind of object (a model, a generator, a file) only the type is known.
             self.note("a", f"{type(value).__module__}.{type(value).__qualname__}")
+            self.content(value, names)
+
+    def content(self, value: Any, names: frozenset[str]) -> None:
+        """What an object says of itself; of others (a generator, a file, a cache) only the type is known."""
+        ours = type(value).__module__.split(".", 1)[0] in OURS
+        if ours and callable(getattr(value, "describe", None)):
+            self.note(canonical(jsonable(value)))
+        elif ours and callable(getattr(value, "to_arrays", None)):
+            self.value(value.to_arrays(), names)
+        elif hasattr(value, "__array__"):  # tables, tensors
+            try:
+                self.value(np.asarray(value), names)
+            except Exception:
+                return
+        elif _is_own(type(value).__module__, self.home):
+            self.value(type(value), names)
+            self.value(dict(getattr(value, "__dict__", {})), names)
 
     def type(self, owner: type) -> None:
         for base in owner.__mro__:
@@ -217,6 +234,13 @@ def _names(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(taken), frozenset(used)
 
 
+def code_of(value: Any) -> str | None:
+    """Digest of a type or function of somebody's own project; None for those of installed packages and of ours."""
+    if not _is_own(value.__module__, ""):
+        return None
+    return digest(parts(value))
+
+
 @functools.lru_cache(maxsize=1)
 def _installed() -> tuple[Path, ...]:
     names = ("stdlib", "platstdlib", "purelib", "platlib")
@@ -236,4 +260,6 @@ def _is_own(name: str | None, home: str) -> bool:
     if file is None:
         return False
     path = Path(file).resolve()
+    if {"site-packages", "dist-packages"} & set(path.parts):
+        return False
     return not any(path.is_relative_to(folder) for folder in _installed())

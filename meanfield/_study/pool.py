@@ -33,7 +33,7 @@ class _Worker:
         self.pipe: Connection
         self.pipe, far = context.Pipe()
         self.process = context.Process(target=serve, args=(far,), name="meanfield study")
-        with _one_thread():
+        with _one_thread(), _no_interrupt():
             self.process.start()
         far.close()
         self.task: Task | None = None
@@ -142,6 +142,19 @@ def _cause(code: int | None) -> str:
     except ValueError:
         name = f"signal {-code}"
     return f"{name}, often a lack of memory" if name == "SIGKILL" else name
+
+
+@contextlib.contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Ctrl-C, which reaches the whole group of processes, waits: what is started inside never sees it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -43,9 +43,11 @@ class Table:
     status : str
         "complete", "interrupted", "incomplete" (cells are missing) or "prepared" (nothing was to be computed).
     stats : dict
-        Numbers of cells by status, ``computed`` and ``reused`` by this call, ``seconds`` that the cells took,
-        ``versions`` that computed them.
+        Numbers of cells by status, ``computed``, ``failed_now`` and ``reused`` by this call, ``seconds`` that the
+        cells took, ``versions`` that computed them.
     folder : Path or None
+    seconds : list of float
+        What each row took.
     """
 
     rows: list[dict[str, Any]]
@@ -56,6 +58,7 @@ class Table:
     status: str = "complete"
     stats: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+    seconds: list[float] = field(default_factory=list)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -106,10 +109,12 @@ class Table:
 
     def _only(self, name: str, test: Callable[[Any], bool]) -> Table:
         # what is missing has no value yet
-        rows, problems, missing = (
+        problems, missing = (
             [row for row in rows if name not in row or test(row[name])]
-            for rows in (self.rows, self.problems, self.missing)
+            for rows in (self.problems, self.missing)
         )
+        kept = [k for k, row in enumerate(self.rows) if test(row[name])]
+        rows = [self.rows[k] for k in kept]
         return Table(
             rows,
             self.axes,
@@ -119,6 +124,7 @@ class Table:
             self.status,
             dict(self.stats),
             self.folder,
+            [self.seconds[k] for k in kept],
         )
 
     def mean(self, value: str, *, interval: str = "student", level: float = 0.95) -> list[dict[str, Any]]:
@@ -320,17 +326,18 @@ def read_table(asked: Definition, folder: Path, status: str) -> Table:
                 | {"time": encode.decode(record.get("time")), "traceback": record.get("traceback", "")}
             )
     counts = Counter(record["status"] for _, record in found)
+    seconds = [float(record.get("seconds", 0.0)) for _, record in found]
     stats: dict[str, Any] = {
         "done": counts[store.DONE],
         "diverged": counts[store.DIVERGED],
         "failed": counts[store.FAILED],
         "missing": len(missing),
-        "seconds": float(sum(record.get("seconds", 0.0) for _, record in found)),
+        "seconds": sum(seconds),
         "versions": _versions([record for _, record in found]),
     }
     if missing and status == "complete":
         status = "incomplete"
-    return Table(rows, asked.axes, names, problems, missing, status, stats, folder)
+    return Table(rows, asked.axes, names, problems, missing, status, stats, folder, seconds)
 
 
 def _versions(records: list[dict[str, Any]]) -> dict[str, list[str]]:

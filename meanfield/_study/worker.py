@@ -12,8 +12,10 @@ READY, UNREADABLE, OVER = "ready", "unreadable", "over"
 
 def serve(pipe: Any) -> None:
     """Run tasks from a pipe, and send back what `run_task` returns."""
-    # Ctrl-C reaches the whole group of processes; the parent decides what ends.
+    # Ctrl-C reaches the whole group of processes; the parent decides what ends. It was held back until here.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     from meanfield._study.cell import run_task
 
     try:

@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 
 import meanfield as mf
 from meanfield import cli
-from meanfield._study import Table, encode, store
+from meanfield._study import Table, encode, identity, store
 from solvers.errors import DivergenceError, FileFormatError, InputError
 
 # A module of its own, which workers can import, and which needs NumPy only.
@@ -55,12 +55,18 @@ def cell(scale, width, rng):
             "profile": draw.normal(size=2).astype(np.float32)}
 
 
-def killer(scale, folder, rng):
-    """Kills its worker: the first time at scale 1, always at scale 2."""
-    (Path(folder) / f"ran-{scale}-{rng}-{os.getpid()}").touch()
-    mark = Path(folder) / "killed"
-    if scale == 2.0 or (scale == 1.0 and not mark.exists()):
-        mark.touch()
+def fragile(scale, width, folder, rng):
+    """Is killed at (1, 20, 1), once."""
+    here = Path(folder)
+    (here / f"{scale}-{width}-{rng} {os.getpid()} ran").touch()
+    if (scale, width, rng) == (1.0, 20, 1) and not (here / "killed").exists():
+        (here / "killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return cell(scale, width, rng)
+
+
+def killer(scale, rng):
+    if scale == 2.0:
         os.kill(os.getpid(), signal.SIGKILL)
     return {"value": scale + rng}
 
@@ -137,8 +143,6 @@ def test_every_engine_gives_the_same_table(cells: ModuleType, tmp_path: Path) ->
     assert np.array_equal(row["profile"], alone["profile"])
     expected = text(serial, tmp_path)
 
-    pool = mf.study(cells.cell, AXES, seeds=3, folder=tmp_path / "pool", executor=2)
-    assert text(pool, tmp_path) == expected
     with ThreadPoolExecutor(3) as threads:
         threaded = mf.study(cells.cell, AXES, seeds=3, folder=tmp_path / "threads", executor=threads)
     assert text(threaded, tmp_path) == expected
@@ -290,32 +294,40 @@ def test_divergence_is_data_and_failures_are_tried_again(tmp_path: Path) -> None
     assert not list((tmp_path / "s").rglob("*.failed.json"))
 
 
-@pytest.mark.skipif(not hasattr(os, "kill"), reason="needs signals")
 def test_a_killed_worker_loses_nothing(cells: ModuleType, tmp_path: Path) -> None:
+    """Processes give the serial table, though one is killed in the middle; its cell alone is computed again."""
     marks = tmp_path / "marks"
     marks.mkdir()
-    axes, fixed = {"scale": [0.0, 1.0, 2.0, 3.0]}, {"folder": str(marks)}
-    with pytest.warns(RuntimeWarning, match=r"1 of 4 cells failed.*killed its worker \(SIGKILL.*\(2 times\)"):
-        table = mf.study(cells.killer, axes, 1, tmp_path / "s", executor=2, fixed=fixed)
-    assert table["status"].tolist() == ["done", "done", "failed", "done"]
-    assert table["value"].tolist()[:2] == [0.0, 1.0] and table["value"][3] == 3.0
-    ran = Counter(path.name.split("-")[1] for path in marks.glob("ran-*"))
-    # Nobody else's work was lost: who ran twice are the killers.
-    assert ran == {"0.0": 1, "1.0": 2, "2.0": 2, "3.0": 1}
+    table = mf.study(cells.fragile, AXES, 3, tmp_path / "s", executor=2, fixed={"folder": str(marks)})
+    assert table.csv_text() == mf.study(cells.cell, AXES, 3).csv_text()
+    ran = Counter(path.name.partition(" ")[0] for path in marks.glob("* ran"))
+    assert len(ran) == 18 and ran.pop("1.0-20-1") == 2 and set(ran.values()) == {1}
+
+
+def test_a_cell_that_keeps_killing_its_worker(cells: ModuleType, tmp_path: Path) -> None:
+    with pytest.warns(RuntimeWarning, match=r"1 of 2 cells failed.*killed its worker \(SIGKILL.*\(once\)"):
+        table = mf.study(cells.killer, {"scale": [2.0, 0.0]}, 1, tmp_path / "s", executor=1, attempts=1)
+    assert table["status"].tolist() == ["failed", "done"] and not multiprocessing.active_children()
 
 
 @pytest.mark.slow
 def test_an_executor_that_breaks_is_relieved(cells: ModuleType, tmp_path: Path) -> None:
     """A killed worker fails every unfinished future of a ProcessPoolExecutor; the study goes on without it."""
-    (tmp_path / "marks").mkdir()
-    axes, fixed = {"scale": [0.0, 1.0, 3.0, 4.0]}, {"folder": str(tmp_path / "marks")}
+    fixed = {"folder": str(tmp_path)}
     context = multiprocessing.get_context("spawn")
     with (
         ProcessPoolExecutor(2, mp_context=context) as executor,
         pytest.warns(RuntimeWarning, match="as many processes of its own"),
     ):
-        table = mf.study(cells.killer, axes, 4, tmp_path / "s", executor, fixed=fixed)
-    assert table.status == "complete" and set(table["status"]) == {"done"} and len(table) == 16
+        table = mf.study(cells.fragile, AXES, 3, tmp_path / "s", executor, fixed=fixed)
+    assert table.csv_text() == mf.study(cells.cell, AXES, 3).csv_text()
+
+
+@pytest.mark.slow
+def test_a_cell_that_keeps_killing_is_tried_twice(cells: ModuleType, tmp_path: Path) -> None:
+    with pytest.warns(RuntimeWarning, match=r"killed its worker \(SIGKILL.*\(2 times\)"):
+        table = mf.study(cells.killer, {"scale": [2.0, 0.0]}, 2, tmp_path / "s", executor=2)
+    assert table["status"].tolist() == ["failed", "failed", "done", "done"]
 
 
 def test_an_executor_that_loses_tasks(tmp_path: Path) -> None:
@@ -475,6 +487,51 @@ def test_a_changed_cell_does_not_mix_its_results(tmp_path: Path, monkeypatch: py
         mf.study(module.other, {"scale": [1.0]}, 1, tmp_path / "s")
 
 
+class Thing:
+    def __init__(self, size: float) -> None:
+        self.size = size
+
+
+def test_what_a_cell_captures_is_part_of_it() -> None:
+    import pandas
+
+    def capturing(value: Any) -> dict[str, str]:
+        def cell(scale: float) -> dict[str, Any]:
+            return {"value": scale if value is None else value}
+
+        return identity.parts(cell)
+
+    def net(ridge: float) -> mf.Objective:
+        X, y = mf.data.relu_teacher(n=5, d=2, neurons=2, rng=0)
+        return mf.Objective(mf.TwoLayer("relu", d=2), X, y, regularizer=mf.Ridge(ridge))
+
+    def start(rng: int) -> mf.ParticleMeasure:
+        return mf.ParticleMeasure.gaussian(mf.TwoLayer("relu", d=2), 5, rng=rng)
+
+    makers: list[tuple[Any, Any, Any]] = [
+        (float, 1.0, 2.0),
+        (lambda x: x, 1, 1.0),
+        (lambda x: {"a": [x, (x, {x})]}, 1, 2),
+        (lambda x: np.arange(x), 5, 6),
+        (lambda x: np.array([x, None]), 1, 2),
+        (net, 0.1, 0.2),
+        (start, 0, 1),
+        (mf.Ridge, 0.1, 0.2),
+        (lambda x: x(), mf.ReLU, mf.Tanh),
+        (Thing, 1.0, 2.0),
+        (lambda x: pandas.DataFrame({"a": [x]}), 1, 2),
+        (lambda x: functools.lru_cache(lambda y: y + x), 1, 2),
+    ]
+    for make, one, other in makers:
+        assert capturing(make(one)) == capturing(make(one))
+        assert capturing(make(one)) != capturing(make(other)), (one, other)
+    loop: list[Any] = [1]
+    loop.append(loop)
+    assert capturing(loop) == capturing(loop)
+    # of a generator only the type is known
+    assert capturing(np.random.default_rng(0)) == capturing(np.random.default_rng(1))
+
+
 @dataclasses.dataclass(frozen=True)
 class Method:
     order: int = 1
@@ -553,6 +610,7 @@ def test_refusals_are_one_sentence(tmp_path: Path) -> None:
     refused("axis 'scale' holds NaN", {"scale": [1.0, np.nan]})
     refused("axis 'scale' holds a Point, which cannot be written down; known are", {"scale": [Point()]})
     refused("axis 'scale' holds a set", {"scale": [{1}]})
+    refused("axis 'scale' is a set, which has no order", {"scale": {1.0, 2.0}})
     refused("<lambda>.*has no name in a module", {"scale": [lambda x: x]})
     refused("an array of object", {"scale": [np.array([None])]})
     refused(
@@ -611,6 +669,39 @@ def test_refusals_are_one_sentence(tmp_path: Path) -> None:
     refused("cannot be sent to another process", good, folder=there, executor=1, cell=lambda scale, rng: {})
     refused("changed must be one of 'refuse', 'recompute', 'keep'", good, folder=there, changed="fresh")
     refused("attempts must be positive", good, folder=there, attempts=0)
+
+
+def test_cells_of_an_interactive_session_are_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: ModuleType
+) -> None:
+    """A notebook has no file that a process that starts afresh could import."""
+    main = ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    exec(compile("def cell(scale, rng):\n    return {'value': scale}\n", "<input>", "exec"), vars(main))
+    given: tuple[Any, ...] = (vars(main)["cell"], {"scale": [1.0]}, 1, tmp_path)
+    with pytest.raises(
+        InputError, match="another process cannot load the cell 'cell', which is defined in an inter"
+    ):
+        mf.study(*given, executor=1)
+    assert len(mf.study(*given)) == 1
+    with ThreadPoolExecutor(1) as threads:
+        assert len(mf.study(*given, executor=threads)) == 1
+
+
+@pytest.mark.slow
+def test_a_cell_that_workers_cannot_load(tmp_path: Path) -> None:
+    """Its module was made here, and is in no file."""
+    module = ModuleType("made_here_only")
+    exec("def cell(scale, rng):\n    return {'value': scale}\n", vars(module))
+    sys.modules["made_here_only"] = module
+    try:
+        with pytest.raises(
+            InputError, match="a worker process cannot load the cell .ModuleNotFoundError: No module"
+        ):
+            mf.study(module.cell, {"scale": [1.0]}, folder=tmp_path / "s", executor=1)
+    finally:
+        del sys.modules["made_here_only"]
+    assert not multiprocessing.active_children()
 
 
 def test_dask_clients_are_told(tmp_path: Path) -> None:
@@ -819,7 +910,7 @@ def test_a_study_written_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (folder / "study.toml").write_text(
         "cell = '../by hand.py:cell'\nseeds = 2\n[axes]\nscale = [1.0, 3]\n[fixed]\npower = 2\n"
     )
-    assert "2 of 4 cells failed" in command(capsys, "run", folder, status=1)
+    assert "2 cells failed; `meanfield study status" in command(capsys, "run", folder, status=1)
     assert "failed at scale=3, seed=0: ValueError: three" in command(capsys, "status", folder)
     for text, match in (
         ("cell = 'cell'", "must name the cell"),
