@@ -13,7 +13,7 @@ from solvers._threads import for_blocks, one_blas_thread
 from solvers.errors import InputError
 from solvers.protocols import Array
 
-# Rows of a block: with 4000 columns, three temporaries of a block are 25 MB.
+# Rows of a block, one piece of work for a thread.
 ROWS = 256
 
 
@@ -66,16 +66,14 @@ def _rows(points: Any, name: str, bias: bool) -> Array:
 
 # (gram, X, Z, |x|^2, |z|^2, value, slopes): fills E sigma sigma and E sigma' sigma' of a block.
 Fill = Callable[[Array, Array, Array, Array, Array, Array, Array], None]
-# (gram, value, slopes, out): what of them makes the kernel.
-Combine = Callable[[Array, Array, Array, Array], None]
 
 
-def assemble(inputs: Inputs, radius: float, fill: Fill, combine: Combine) -> Array:
-    """A kernel from its entries: ``fill`` on points times `radius`, ``combine`` with x.z itself; exactly symmetric."""
+def assemble(inputs: Inputs, radius: float, fill: Fill) -> tuple[Array, Array]:
+    """E sigma sigma and E sigma' sigma' (n, m) on points times `radius`, a block of rows at a time."""
     X, Z = inputs.X * radius, inputs.Z * radius
     rows, columns = np.einsum("ij,ij->i", X, X), np.einsum("ij,ij->i", Z, Z)
     n, m = inputs.shape
-    out = np.empty((n, m))
+    value, slopes = np.empty((n, m)), np.empty((n, m))
 
     def work(first: int, last: int) -> None:
         for block in range(first, last):
@@ -84,15 +82,15 @@ def assemble(inputs: Inputs, radius: float, fill: Fill, combine: Combine) -> Arr
             gram = X[low:high] @ Z[start:].T
             if inputs.symmetric:
                 gram[:, : high - low][np.diag_indices(high - low)] = rows[low:high]
-            value, slopes = np.empty_like(gram), np.empty_like(gram)
-            fill(gram, X[low:high], Z[start:], rows[low:high], columns[start:], value, slopes)
-            combine(gram / radius**2, value, slopes, out[low:high, start:])
+            part = slice(low, high), slice(start, m)
+            fill(gram, X[low:high], Z[start:], rows[low:high], columns[start:], value[part], slopes[part])
 
     with one_blas_thread():
         for_blocks(work, -(-n // ROWS), parallel=n * m > 20_000)
     if inputs.symmetric:
-        mirror(out)
-    return out
+        mirror(value)
+        mirror(slopes)
+    return value, slopes
 
 
 def mirror(K: Array) -> None:

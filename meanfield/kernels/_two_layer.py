@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from meanfield import activations
 from meanfield.activations import ReLU
 from meanfield.kernels._closed import closed_form
-from meanfield.kernels._pairs import Fill, Inputs, Law, assemble, inputs_of
+from meanfield.kernels._pairs import Inputs, Law, assemble, inputs_of, mirror
 from meanfield.plugins import check_activation
 from solvers import _check
-from solvers.errors import InputError
+from solvers._threads import one_blas_thread
 from solvers.protocols import Array
 
 RELU = ReLU()
@@ -63,12 +61,8 @@ def random_features(
     """
     inputs = inputs_of(X, Z, bias)
     law = Law(_check.choice(directions, "directions", LAWS), inputs.X.shape[1])
-    fill = _entries(activation, law, inputs, 1.0, rtol, slopes=False)
-
-    def combine(gram: Array, value: Array, slopes: Array, out: Array) -> None:
-        out[:] = value
-
-    return assemble(inputs, 1.0, fill, combine)
+    value, _ = _both(activation, law, inputs, 1.0, rtol, slopes=False)
+    return value
 
 
 def tangent(
@@ -119,23 +113,32 @@ def tangent(
     law = Law(_check.choice(w_law, "w_law", LAWS), inputs.X.shape[1])
     size = _check.number(w_norm, "w_norm", positive=True)
     square = _check.number(a_sq, "a_sq", nonnegative=True)
-    fill = _entries(activation, law, inputs, size, rtol, slopes=square > 0.0)
+    value, slopes = _both(activation, law, inputs, size, rtol, slopes=square > 0.0)
+    if slopes is None:
+        return value
+    with one_blas_thread():
+        gram = inputs.X @ inputs.Z.T
+    if inputs.symmetric:
+        mirror(gram)
+    slopes *= gram
+    slopes *= square
+    slopes += value
+    return slopes
 
-    def combine(gram: Array, value: Array, slopes: Array, out: Array) -> None:
-        if square > 0.0:
-            np.multiply(gram, slopes, out=out)
-            out *= square
-            out += value
-        else:
-            out[:] = value
 
-    return assemble(inputs, size, fill, combine)
-
-
-def _entries(activation: Any, law: Law, inputs: Inputs, radius: float, rtol: float, slopes: bool) -> Fill:
+def _both(
+    activation: Any, law: Law, inputs: Inputs, radius: float, rtol: Any, slopes: bool
+) -> tuple[Array, Array | None]:
+    """E sigma sigma and, if asked for, E sigma' sigma'."""
     sigma = activations.resolve(activation)
-    check_activation(sigma)
+    compiled = check_activation(sigma)
+    accuracy = _check.number(rtol, "rtol", positive=True)
     closed = closed_form(sigma, law)
     if closed is not None:
-        return closed
-    raise InputError(f"{sigma!r} has no closed form with w_law {law.name!r}")
+        return assemble(inputs, radius, closed)
+    from meanfield.kernels._quadrature import Expectation
+
+    value = Expectation(sigma, compiled, False, law, accuracy).matrix(inputs, radius)
+    if not slopes:
+        return value, None
+    return value, Expectation(sigma, compiled, True, law, accuracy).matrix(inputs, radius)
