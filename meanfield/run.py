@@ -82,11 +82,19 @@ class Run(Trajectory):
         predictions: Array = self.objective.predict(self.final, X)
         return predictions
 
-    def regime(self) -> RegimeReport:
-        """How lazy or rich the run was: movement, activation flips, change of the tangent kernel."""
+    def regime(self, X_test: Any = None, y_test: Any = None, **options: Any) -> RegimeReport:
+        """How lazy or rich the run was: movement, kernel change, alignment, distance to the kernel predictor, errors.
+
+        Parameters
+        ----------
+        X_test, y_test : array_like, optional
+            For test errors.
+        **options
+            As of `meanfield.regime`.
+        """
         from meanfield.diagnostics._regime import regime
 
-        return regime(self)
+        return regime(self, X_test, y_test, **options)
 
     def sgd(
         self,

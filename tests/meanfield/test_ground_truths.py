@@ -9,7 +9,6 @@ import pytest
 
 import meanfield as mf
 import solvers
-from meanfield.diagnostics._regime import tangent_kernel
 
 
 @pytest.mark.parametrize("frequencies", [2, 5])
@@ -182,7 +181,7 @@ def lazy_deviation(scale: float, doubled: bool) -> float:
         record={"f": objective.predict},
         save=13,
     )
-    values, vectors = np.linalg.eigh(tangent_kernel(network, mu, X) / 8)
+    values, vectors = np.linalg.eigh(mf.kernels.empirical(network, mu, X) / 8)
     decay = np.exp(-np.outer(run.t, values))
     kernel = y + (decay * (vectors.T @ -y)) @ vectors.T
     return float(np.sqrt(np.mean((run["f"] - kernel) ** 2, axis=1)).max())
