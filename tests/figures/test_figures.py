@@ -22,6 +22,7 @@ PUBLISHED = [
     "chizat_bach_2018_trajectories",
     "fokker_planck_vs_particles",
     "free_energy_landscape",
+    "ghorbani_2019_limits",
     "gopalani_mukherjee_2022_sgd",
     "luo_2021_phase_diagram",
     "mean_field_langevin_2022",
