@@ -52,7 +52,7 @@ def _run(options: argparse.Namespace) -> int:
     processes = _processes(options.processes)
     folder = Path(options.folder).resolve()
     asked, cell, modules = load.load(folder)
-    work = Work(cell, store.decoded(asked.fixed, modules), asked.cell["takes"], asked.axes)
+    work = Work(cell, store.decoded(asked.fixed, modules), asked.cell["takes"])
     if processes:
         engines.check_sendable(work, "another process")
     chosen = None if shard is None else shards.part(asked, *shard)

@@ -38,7 +38,6 @@ class Work(NamedTuple):
     cell: Callable[..., Any]
     fixed: dict[str, Any]
     takes: str | None
-    axes: tuple[str, ...]
 
 
 def run_task(

@@ -18,7 +18,7 @@ from typing import Any
 from meanfield._study import definition, engines, load, store
 from meanfield._study.cell import Task, Work
 from meanfield._study.drive import Bar, Interrupt, drive
-from meanfield._study.table import Table, read_table
+from meanfield._study.table import Names, Table, read_table
 from solvers import _check
 from solvers.errors import InputError
 
@@ -109,7 +109,7 @@ def study(
         )
     with _place(folder) as place:
         asked = store.open_study(place, wanted, changed)
-        work = Work(cell, store.decoded(asked.fixed), asked.cell["takes"], asked.axes)
+        work = Work(cell, store.decoded(asked.fixed), asked.cell["takes"])
         if count:
             engines.check_sendable(work, "another process")
         elif method is not None:
@@ -153,7 +153,7 @@ def compute(
         Where types of the parameters are found.
     """
     begun = time.perf_counter()
-    names = _Names(asked)
+    names = Names()
     tasks, there = _tasks(asked, place, chosen, names, modules)
     count, method = engines.processes(executor), engines.start_method(executor)
     missing = sum(len(task.keys) for task in tasks)
@@ -188,6 +188,8 @@ def compute(
     finally:
         bar.close()
     table = read_table(asked, place, "complete" if whole else "interrupted")
+    if not table.missing:
+        table.status = "complete"  # Ctrl-C came too late
     table.stats |= {
         "computed": counts[store.DONE] + counts[store.DIVERGED],
         "failed_now": counts[store.FAILED],
@@ -218,7 +220,7 @@ def _tasks(
     asked: definition.Definition,
     place: Path,
     chosen: Container[str] | None,
-    names: _Names,
+    names: Names,
     modules: Mapping[str, Any] | None,
 ) -> tuple[list[Task], int]:
     """What is to be computed, and how many results are there."""
@@ -240,33 +242,6 @@ def _tasks(
             in_group = tuple(seed for seed, _ in group), tuple(key for _, key in group)
             tasks.append(Task(str(place), values, *in_group, wanted.labels))
     return tasks, there
-
-
-class _Names:
-    """All cells return the same names."""
-
-    def __init__(self, asked: definition.Definition) -> None:
-        self.names: list[str] | None = None
-        self.where = ""
-
-    def check(self, record: dict[str, Any]) -> None:
-        if record["status"] != store.DONE:
-            return
-        names = list(record["values"])
-        where = ", ".join(
-            [*(f"{k}={v!r}" for k, v in record["configuration"].items()), f"seed={record['seed']}"]
-        )
-        if self.names is None:
-            self.names, self.where = names, where
-        elif set(names) != set(self.names):
-            raise InputError(
-                f"the cell returned {_text(self.names)} at {self.where}, but {_text(names)} at {where}; return the "
-                "same names everywhere, with NaN where there is nothing"
-            )
-
-
-def _text(names: list[str]) -> str:
-    return ", ".join(map(repr, names)) or "nothing"
 
 
 @contextmanager

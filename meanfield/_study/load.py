@@ -71,6 +71,9 @@ def _import(name: str, file: str | None) -> ModuleType:
 
 
 def _by_path(path: Path) -> ModuleType:
+    there = sys.modules.get(path.stem)
+    if there is not None and getattr(there, "__file__", None) != str(path):
+        raise InputError(f"the script {path.name!r} has the name of another module, {path.stem!r}; rename it")
     _add(path.parent)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:

@@ -24,6 +24,8 @@ from solvers.provenance import THREADS
 
 # Workers that die one after the other while they start, before the study gives up.
 FALSE_STARTS = 3
+# Seconds that a worker may take to end.
+LINGER = 5.0
 
 
 class _Worker:
@@ -50,7 +52,10 @@ class _Worker:
         self.pipe.close()  # its end of a worker's work
         if now:
             self.process.kill()
-        self.process.join()
+        self.process.join(LINGER)
+        if self.process.exitcode is None:  # held up by a thread that its cell left behind
+            self.process.kill()
+            self.process.join()
         self.process.close()
 
 

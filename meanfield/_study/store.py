@@ -132,7 +132,7 @@ def open_study(folder: Path, wanted: Definition, changed: str) -> Definition:
     what = difference(there.cell, wanted.cell)
     if what is None or changed == "keep":
         return _with_digest(wanted, there.cell["digest"])
-    if changed == "recompute":
+    if changed == "recompute" or not _has_results(folder, there):
         return wanted
     raise InputError(
         f"the folder {str(folder)!r} holds results of another cell than {wanted.cell['name']!r} is now ({what}): pass "
@@ -151,6 +151,11 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     if before["python"] != now["python"]:
         what += f"; Python was {before['python']} and is {now['python']}, which may be all"
     return what
+
+
+def _has_results(folder: Path, asked: Definition) -> bool:
+    """Whether there is anything that could be mixed up: a cell that never gave a result is mended and called again."""
+    return any(result_path(folder, key).exists() for entry in asked.entries for key in entry.keys)
 
 
 def _with_digest(definition: Definition, digest: str) -> Definition:

@@ -299,6 +299,7 @@ def read_table(asked: Definition, folder: Path, status: str) -> Table:
     """
     found: list[tuple[dict[str, Any], dict[str, Any]]] = []
     missing: list[dict[str, Any]] = []
+    same = Names()
     for entry in asked.entries:
         for seed, key in zip(asked.seeds, entry.keys, strict=True):
             place = {**entry.labels, "seed": seed}
@@ -306,6 +307,7 @@ def read_table(asked: Definition, folder: Path, status: str) -> Table:
             if record is None or record["status"] == store.REFUSED:
                 missing.append(place)
             else:
+                same.check(record)
                 found.append((place, record))
     done = [
         {k: encode.decode(v) for k, v in r["values"].items()} for _, r in found if r["status"] == store.DONE
@@ -338,6 +340,33 @@ def read_table(asked: Definition, folder: Path, status: str) -> Table:
     if missing and status == "complete":
         status = "incomplete"
     return Table(rows, asked.axes, names, problems, missing, status, stats, folder, seconds)
+
+
+class Names:
+    """All cells return the same names."""
+
+    def __init__(self) -> None:
+        self.names: list[str] | None = None
+        self.where = ""
+
+    def check(self, record: dict[str, Any]) -> None:
+        if record["status"] != store.DONE:
+            return
+        names = list(record["values"])
+        where = ", ".join(
+            [*(f"{k}={v!r}" for k, v in record["configuration"].items()), f"seed={record['seed']}"]
+        )
+        if self.names is None:
+            self.names, self.where = names, where
+        elif set(names) != set(self.names):
+            raise InputError(
+                f"the cell returned {_text(self.names)} at {self.where}, but {_text(names)} at {where}; return the "
+                "same names everywhere, with NaN where there is nothing"
+            )
+
+
+def _text(names: list[str]) -> str:
+    return ", ".join(map(repr, names)) or "nothing"
 
 
 def _versions(records: list[dict[str, Any]]) -> dict[str, list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import io
 import json
 import multiprocessing
 import os
@@ -430,6 +431,24 @@ def test_two_studies_in_one_folder_at_once(tmp_path: Path) -> None:
     assert again.csv_text() == tables[0].csv_text()
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_bar_counts_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cell(scale: float) -> dict[str, float]:
+        if scale == 2.0:
+            raise DivergenceError("far")
+        return {"value": scale}
+
+    for options, shown in (({}, "2/2"), ({"progress": False}, "")):
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        mf.study(cell, {"scale": [1.0, 2.0]}, **options)  # type: ignore[arg-type]
+        drawn = sys.stderr.getvalue()  # type: ignore[attr-defined]
+        assert shown in drawn and bool(shown) == ("1 diverged" in drawn)
+
+
 def test_a_damaged_result_is_computed_again(tmp_path: Path) -> None:
     before = mf.study(simple, {"scale": [1.0, 2.0]}, 2, tmp_path / "s").csv_text()
     first, second = sorted((tmp_path / "s" / "cells").rglob("*.json"))[:2]
@@ -483,6 +502,13 @@ def test_a_changed_cell_does_not_mix_its_results(tmp_path: Path, monkeypatch: py
     anew = go(source.replace("SHIFT = 0.25", "SHIFT = 0.75"), changed="recompute")
     assert anew.stats["computed"] == 1 and anew.rows[0]["error"] != before.rows[0]["error"]
     module = module_of(source, tmp_path, monkeypatch)
+    # A cell that never gave a result may be mended: nothing could be mixed.
+    broken = module_of(source.replace("return x + SHIFT", "raise ValueError"), tmp_path, monkeypatch)
+    with pytest.warns(RuntimeWarning, match="1 of 1 cells failed"):
+        mf.study(broken.cell, {"scale": [1.0], "width": [2]}, 1, tmp_path / "broken")
+    module = module_of(source, tmp_path, monkeypatch)
+    mended = mf.study(module.cell, {"scale": [1.0], "width": [2]}, 1, tmp_path / "broken")
+    assert mended.csv_text() == before.csv_text()
     with pytest.raises(InputError, match="that of 'cell'"):
         mf.study(module.other, {"scale": [1.0]}, 1, tmp_path / "s")
 
@@ -935,6 +961,12 @@ def test_the_command_refuses_in_one_sentence(
     for shard in ("0/3", "4/3", "1-3", "a/b", "1/0"):
         assert "--shard must be I/N" in command(capsys, "run", tmp_path / "s", "--shard", shard, status=2)
     assert "--processes must be" in command(capsys, "run", tmp_path / "s", "--processes", "0", status=2)
+    # two shards whose cells return different names
+    table = mf.study(module.cell, {"scale": [1.0, 2.0]}, folder=tmp_path / "t")
+    files = list((tmp_path / "t" / "cells").rglob("*.json"))
+    files[0].write_text(files[0].read_text().replace('"value"', '"other"'))
+    assert len(table) == 2
+    assert "return the same names everywhere" in command(capsys, "table", tmp_path / "t", status=2)
     assert "unknown action 'rnu': did you mean 'run'" in command(capsys, "rnu", tmp_path / "s", status=2)
     changed = "def cell(scale, rng):\n    return {'value': -scale}\n"
     module_of(changed, tmp_path, monkeypatch)
