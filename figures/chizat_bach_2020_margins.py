@@ -1,9 +1,16 @@
 """Both layers or the output layer: two max-margin classifiers, one blind to coordinates of noise.
 
 Source: Chizat and Bach (2020), Implicit bias of gradient descent for wide two-layer neural networks trained with the
-logistic loss, arXiv 2002.04486, figures 2 and 3 (parameters as in the authors' code).
+logistic loss, arXiv 2002.04486, its numerical experiments (parameters as in the authors' code).
 
-Quick preset: about 8 s.
+Quick preset: about 9 s (smaller in every respect). Paper preset: 5e4 iterations of 1000 neurons, ten draws.
+Data: k^2 clusters of the plane with random labels, a constant and d - 3 coordinates of noise. Gradient ascent on the
+soft-min of the margins, f = (1/m) sum_j b_j relu(w_j . x), N(0, 1) start, step .5/sqrt(t + 1); or of b alone, from
+b = 0, steps times max(1, root mean b^2). The first goes to the largest margin gamma_1 in the variation norm F1, the
+second to the largest, gamma_2, in the kernel of its features. The published steps overshoot when the mass has grown
+(step times mass about 1), so that margins stop short of gamma_1; the gradient flow itself, integrated with error
+control, goes on. A network's margin/TV is a lower certificate of gamma_1; the bracket of `mf.norms.margin_f1`, begun
+from the neurons of the widest network, is exact to rank 3 (d = 3) and its upper end heuristic above.
 """
 
 from __future__ import annotations
@@ -21,28 +28,30 @@ from solvers.errors import InputError
 from solvers.protocols import Array
 
 K = 3  # clusters along each axis
-LONGEST = 1000.0  # time of the flow, if its mass stays small
+LONGEST = 200.0  # time of the flow, if its mass stays small
 
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes of the two sweeps, of the margins and of the picture."""
+    """Sizes of the two sweeps, of the margins and of the picture of classifiers."""
 
     ns: tuple[int, ...] = (32, 128)
     d: int = 15  # of the sweep over n
-    n: int = 128  # of the sweep over d, and of the margins
+    n: int = 128  # of the sweep over d
     ds: tuple[int, ...] = (5, 15)
     width: int = 128
-    iterations: int = 4000
+    iterations: int = 3000
     step: float = 0.5
     draws: int = 10
     test: int = 4000
-    margin_widths: tuple[int, ...] = (8, 32, 128, 512)
+    margin_n: int = 64
+    margin_widths: tuple[int, ...] = (16, 64, 256)
     margin_ds: tuple[int, ...] = (3,)
-    margin_mass: float = 2000.0  # total variation at which the flow is stopped
-    paddings: tuple[int, ...] = (3, 6, 12, 25)
-    picture_clusters: int = 4
-    picture_n: int = 100
+    margin_mass: float = 1000.0  # total variation at which the flow is stopped
+    margin_tolerance: float = 1e-3  # of the bracket of gamma_1
+    paddings: tuple[int, ...] = (3, 25)
+    picture_clusters: int = 3
+    picture_n: int = 60
     picture_width: int = 200
     picture_iterations: int = 10_000
     picture_side: int = 81
@@ -50,6 +59,16 @@ class Config:
 
     def __post_init__(self) -> None:
         check_sizes(self)
+        if min(self.ds + self.paddings + self.margin_ds + (self.d,)) < 3:
+            raise InputError(
+                "ds, d, margin_ds and paddings must be at least 3: a constant and two signal coordinates"
+            )
+        if min(self.paddings) != 3 or len(self.paddings) < 2:
+            raise InputError(f"paddings must contain 3, the signal alone, and more, not only {self.paddings}")
+        if self.draws < 2:
+            raise InputError("draws must be at least 2: bands need a spread")
+        if max(self.ns + (self.n,)) < 128:
+            raise InputError("ns or n must reach 128, from where on the claims compare the curves")
 
     @classmethod
     def quick(cls) -> Config:
@@ -64,10 +83,13 @@ class Config:
             width=1000,
             iterations=50_000,
             draws=10,
+            margin_n=256,
             margin_widths=(8, 16, 32, 64, 128, 256, 512, 1024),
             margin_ds=(3, 15),
             margin_mass=20_000.0,
             paddings=(3, 4, 6, 9, 12, 18, 25),
+            picture_clusters=4,
+            picture_n=100,
             picture_width=500,
             picture_iterations=300_000,
             picture_side=161,
@@ -87,7 +109,9 @@ def network(d: int) -> mf.TwoLayer:
     return mf.TwoLayer(mf.ReLU(), d=d, bias=False)
 
 
-def both_layers(Xs: list[Array], ys: list[Array], starts: list[Any], steps: Array, **options: Any) -> list[Any]:
+def both_layers(
+    Xs: list[Array], ys: list[Array], starts: list[Any], steps: Array, **options: Any
+) -> list[Any]:
     """Gradient ascent of the soft-min of the margins from each start on its data."""
     flows = [
         mf.WassersteinFlow(mf.Objective(network(X.shape[1]), X, y, loss=mf.SoftMinMargin()))
@@ -105,7 +129,10 @@ def output_layer(Xs: list[Array], ys: list[Array], starts: list[Any], steps: Arr
     by h q, f = S'b/m = K c, and mean b^2 = c.Kc, with the kernel K = S'S/m of the features: an iteration costs n^2
     instead of m n d, and all starts go at once.
     """
-    S = [network(X.shape[1]).features(with_outer(mu, 1.0).positions, X) for X, mu in zip(Xs, starts, strict=True)]
+    S = [
+        network(X.shape[1]).features(with_outer(mu, 1.0).positions, X)
+        for X, mu in zip(Xs, starts, strict=True)
+    ]
     y = np.array(ys)
     with one_blas_thread():
         kernels = np.array([s.T @ s / len(s) for s in S])
@@ -143,9 +170,9 @@ def cells(config: Config) -> list[tuple[int, int]]:
 
 
 def errors(config: Config, rng: np.random.Generator) -> Array:
-    """Test errors, (cells, 2, draws): both layers, output layer. A draw has its labels of clusters, the same in all cells.
+    """Test errors, (cells, 2, draws): both layers, output layer.
 
-    As published, fewer data are the first of more.
+    A draw has its labels of clusters, the same in all cells; as published, fewer data are the first of more.
     """
     steps = schedule(config, config.iterations)
     streams = rng.spawn(config.draws)
@@ -154,14 +181,24 @@ def errors(config: Config, rng: np.random.Generator) -> Array:
     for d in sorted({d for _, d in cells(config)}):
         here = [(i, n) for i, (n, other) in enumerate(cells(config)) if other == d]
         net, most = network(d), max(n for _, n in here)
-        train = [mf.data.clusters(most, d, K, stream, labels=s) for s, stream in zip(labels, streams, strict=True)]
-        test = [mf.data.clusters(config.test, d, K, stream, labels=s) for s, stream in zip(labels, streams, strict=True)]
+        train = [
+            mf.data.clusters(most, d, K, stream, labels=s) for s, stream in zip(labels, streams, strict=True)
+        ]
+        test = [
+            mf.data.clusters(config.test, d, K, stream, labels=s)
+            for s, stream in zip(labels, streams, strict=True)
+        ]
         starts = [mf.ParticleMeasure.gaussian(net, config.width, rng=stream) for stream in streams]
         for i, n in here:
             Xs, ys = [X[:n] for X, _ in train], [y[:n] for _, y in train]
-            ends = ([run.final for run in both_layers(Xs, ys, starts, steps)], output_layer(Xs, ys, starts, steps))
+            ends = (
+                [run.final for run in both_layers(Xs, ys, starts, steps)],
+                output_layer(Xs, ys, starts, steps),
+            )
             for j, finals in enumerate(ends):
-                found[i, j] = [np.mean(y * net.predict(mu, X) <= 0) for mu, (X, y) in zip(finals, test, strict=True)]
+                found[i, j] = [
+                    np.mean(y * net.predict(mu, X) <= 0) for mu, (X, y) in zip(finals, test, strict=True)
+                ]
     return found
 
 
@@ -173,54 +210,62 @@ def variation(mu: Any) -> float:
     return float(np.mean(np.abs(mu.positions[:, 0]) * np.linalg.norm(mu.positions[:, 1:], axis=1)))
 
 
-def widths_margins(config: Config, X: Array, y: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
-    """For each width: 2 margin/beta of the published updates, at its best; (margin/TV, TV) of the flow when stopped.
+def by_width(config: Config, X: Array, y: Array, rng: np.random.Generator) -> dict[str, Any]:
+    """Margins of trained networks of each width, and the bracket of gamma_1 found from the neurons of the widest.
 
-    beta = (1/m) sum |theta_j|^2 is 2 TV for balanced neurons, whence the 2.
+    `published`: 2 margin/beta of the published updates at its best; beta = (1/m) sum |theta_j|^2 is 2 TV for balanced
+    neurons, whence the 2. `flow`: margin/TV of the gradient flow (a lower certificate) when its mass TV, `mass`, has
+    come to `margin_mass`.
     """
-    net, published, reached, mass = network(X.shape[1]), [], [], []
-    steps = schedule(config, config.iterations)
-    times = np.cumsum(steps)[np.unique(np.geomspace(1, steps.size, 40).astype(int)) - 1]
+    net, steps = network(X.shape[1]), schedule(config, config.iterations)
+    looks = np.cumsum(steps)[np.unique(np.geomspace(1, steps.size, 40).astype(int)) - 1]
+    flow = mf.WassersteinFlow(mf.Objective(net, X, y, loss=mf.SoftMinMargin()))
+
+    def margin(mu: Any) -> float:
+        return float((y * net.predict(mu, X)).min())
 
     def over_beta(mu: Any) -> float:
-        return 2 * float((y * net.predict(mu, X)).min()) / float(np.mean(np.sum(mu.positions**2, axis=1)))
+        return 2 * margin(mu) / float(np.mean(np.sum(mu.positions**2, axis=1)))
 
+    table = []
     for m in config.margin_widths:
         start = mf.ParticleMeasure.gaussian(net, m, rng=rng)
-        run = both_layers([X], [y], [start], steps, save=times, record={"margin": over_beta})[0]
-        published.append(run["margin"].max())
-        flow = mf.WassersteinFlow(mf.Objective(net, X, y, loss=mf.SoftMinMargin()))
+        run = both_layers([X], [y], [start], steps, save=looks, record={"margin": over_beta})[0]
+        # The updates shake once step times mass is about 1; a method that holds the error of predictions does not.
         end = solvers.integrate(
-            flow, start, LONGEST, method=solvers.RKC2(rtol=1e-2, atol=1e-2), save=2,
+            flow, start, LONGEST, method=solvers.RKC2(rtol=1e-2, atol=1e-2), save=np.linspace(0, LONGEST, 201),
             until=lambda mu: variation(mu) > config.margin_mass,
         ).final  # fmt: skip
-        mass.append(variation(end))
-        reached.append(float((y * net.predict(end, X)).min()) / mass[-1])
-    return np.array(published), np.array(reached), np.array(mass)
-
-
-def padded(X: Array, d: int) -> Array:
-    """The first three coordinates, and zeros up to d."""
-    return np.hstack([X[:, :3], np.zeros((len(X), d - 3))])
+        table.append((run["margin"].max(), margin(end) / variation(end), variation(end)))
+    found = mf.norms.margin_f1(X, y, starts=end, tolerance=config.margin_tolerance)
+    columns = np.array(table).T
+    return {
+        "published": columns[0],
+        "flow": columns[1],
+        "mass": columns[2],
+        "gamma_1": np.array([found.low, found.high]),
+        "certified": np.array(found.certified),
+        "atoms": np.array(found.measure.width),
+    }
 
 
 def margins(config: Config, rng: np.random.Generator) -> dict[str, Any]:
-    """Certified margins of one data set: its first d coordinates, or its signal padded by zeros; margins against m."""
-    most = max(config.margin_ds + config.paddings)
-    X, y = mf.data.clusters(config.n, most, K, rng)
-    found: dict[str, Any] = {}
-    found["gamma_1_zeros"] = np.array([bracket(padded(X, d), y) for d in config.paddings])
-    found["gamma_2_zeros"] = np.array([mf.norms.margin_f2(padded(X, d), y) for d in config.paddings])
-    found["gamma_2_noise"] = np.array([mf.norms.margin_f2(X[:, :d], y) for d in config.paddings])
-    found["gamma_1"] = np.array([bracket(X[:, :d], y) for d in config.margin_ds])
-    each = [widths_margins(config, np.ascontiguousarray(X[:, :d]), y, rng) for d in config.margin_ds]
-    found["published"], found["flow"], found["mass"] = (np.array(part) for part in zip(*each, strict=True))
+    """Margins against width and against padding, for one set of data: its first d coordinates, or signal and zeros."""
+    for_data, for_starts = rng.spawn(2)
+    X, y = mf.data.clusters(config.margin_n, max(config.margin_ds + config.paddings), K, for_data)
+    each = [by_width(config, np.ascontiguousarray(X[:, :d]), y, for_starts) for d in config.margin_ds]
+    found = {name: np.array([one[name] for one in each]) for name in each[0]}
+    zeros = [np.hstack([X[:, :3], np.zeros((config.margin_n, d - 3))]) for d in config.paddings]
+    found["gamma_1_zeros"] = np.array([tuple(mf.norms.margin_f1(Z, y, tolerance=1e-4)) for Z in zeros])
+    found["gamma_2_zeros"] = np.array([gamma_2(Z, y) for Z in zeros])
+    found["gamma_2_noise"] = np.array([gamma_2(X[:, :d], y) for d in config.paddings])
     return found
 
 
-def bracket(X: Array, y: Array) -> tuple[float, float]:
-    low, high = mf.norms.margin_f1(X, y)
-    return low, high
+def gamma_2(X: Array, y: Array) -> float:
+    """Margin in the reproducing kernel of directions uniform on the sphere."""
+    K2 = mf.kernels.random_features(X, activation=mf.ReLU(), directions="sphere")
+    return float(mf.kernels.hard_margin(K2, y).margin)
 
 
 def compute(config: Config, rng: np.random.Generator) -> dict[str, Any]:
@@ -230,7 +275,9 @@ def compute(config: Config, rng: np.random.Generator) -> dict[str, Any]:
         "ns": np.array(config.ns),
         "d": np.array(config.d),
         "n": np.array(config.n),
+        "margin_n": np.array(config.margin_n),
         "ds": np.array(config.ds),
+        "width": np.array(config.width),
         "cells": np.array(cells(config)),
         "errors": errors(config, for_errors),
         "margin_widths": np.array(config.margin_widths),
@@ -257,3 +304,157 @@ def classifiers(config: Config, rng: np.random.Generator) -> dict[str, Any]:
         "classifiers": np.array([net.predict(mu, grid).reshape(side.size, side.size) for mu in ends]),
         "picture_margins": np.array([(y * net.predict(mu, X)).min() for mu in ends]),
     }
+
+
+# The picture -------------------------------------------------------------------------------------------------
+
+NAMES = ("both layers", "output layer only")
+
+
+def draw(arrays: dict[str, Any]) -> Any:
+    """Above: the two classifiers of the plane, margins against dimension. Below: test errors, margin against width."""
+    with mf.plotting.style():
+        figure, panels = mf.plotting.figure(2, 3, size=(13.2, 8.0))
+        for j, (ax, name) in enumerate(zip(panels[0, :2], NAMES, strict=True)):
+            _classifier(ax, arrays, j, name)
+        _paddings(panels[0, 2], arrays)
+        _errors(panels[1, 0], arrays, arrays["ns"], [(n, int(arrays["d"])) for n in arrays["ns"]])
+        panels[1, 0].set(xscale="log", xlabel="training data $n$", title=f"Test error, $d = {arrays['d']}$")
+        panels[1, 0].set_xticks(arrays["ns"], [str(n) for n in arrays["ns"]], minor=False)
+        panels[1, 0].minorticks_off()
+        _errors(panels[1, 1], arrays, arrays["ds"], [(int(arrays["n"]), d) for d in arrays["ds"]])
+        panels[1, 1].set(xlabel="dimension $d$, of which 2 matter", title=f"Test error, $n = {arrays['n']}$")
+        _widths(panels[1, 2], arrays)
+    return figure
+
+
+def _classifier(ax: Any, arrays: dict[str, Any], j: int, name: str) -> None:
+    side, values = arrays["side"], arrays["classifiers"][j]
+    sign = np.where(values > 0, 1.0, -1.0)
+    ax.contourf(
+        side, side, sign, levels=[-2, 0, 2], colors=[mf.plotting.NEGATIVE, mf.plotting.POSITIVE], alpha=0.25
+    )
+    ax.contour(side, side, values, levels=[0.0], colors="#333333", linewidths=1.4)
+    for label, colour, marker in ((1, mf.plotting.POSITIVE, "o"), (-1, mf.plotting.NEGATIVE, "s")):
+        chosen = arrays["picture_y"] == label
+        ax.plot(
+            *arrays["picture_X"][chosen].T, marker, color=colour, mec="white", mew=0.5, ms=5, ls="", zorder=3
+        )
+    ax.set(aspect="equal", xlabel="$x_1$", ylabel="$x_2$", title=f"Sign of $f$: {name}")
+
+
+def _band(values: Array) -> tuple[Array, Array]:
+    """Mean over the last axis, and half the width of its 95 % band (Student)."""
+    from scipy.stats import t
+
+    draws = values.shape[-1]
+    half = t.ppf(0.975, draws - 1) * values.std(axis=-1, ddof=1) / np.sqrt(draws)
+    return values.mean(axis=-1), half
+
+
+def _errors(ax: Any, arrays: dict[str, Any], x: Array, where: list[tuple[int, int]]) -> None:
+    rows = [int(np.flatnonzero((arrays["cells"] == cell).all(axis=1))[0]) for cell in where]
+    for j, (name, colour) in enumerate(zip(NAMES, mf.plotting.COLOURS, strict=False)):
+        mean, half = _band(arrays["errors"][rows, j])
+        ax.plot(x, arrays["errors"][rows, j], color=colour, lw=0.6, alpha=0.25)
+        ax.fill_between(x, mean - half, mean + half, color=colour, alpha=0.2, lw=0)
+        ax.plot(x, mean, "o-", color=colour, label=name)
+    ax.set_ylim(0, None)
+    ax.set_ylabel("test error")
+    draws = arrays["errors"].shape[-1]
+    ax.legend(
+        title=f"$m = {arrays['width']}$, {draws} draws; 95 % bands of means", loc="best", title_fontsize=8.5
+    )
+
+
+def _paddings(ax: Any, arrays: dict[str, Any]) -> None:
+    d, colours = arrays["paddings"], mf.plotting.COLOURS
+    ax.loglog(
+        d,
+        arrays["gamma_1_zeros"].mean(axis=1),
+        "o-",
+        color=colours[0],
+        label=r"$\gamma_1$, coordinates 0 added",
+    )
+    ax.loglog(d, arrays["gamma_2_zeros"], "s-", color=colours[1], label=r"$\gamma_2$, coordinates 0 added")
+    ax.loglog(
+        d, arrays["gamma_2_noise"], "s:", color=colours[1], mfc="white", label=r"$\gamma_2$, noise added"
+    )
+    law = arrays["gamma_2_zeros"][0] * np.sqrt(d[0] / d)
+    ax.loglog(d, 0.9 * law, color="#777777", lw=1, ls=(0, (4, 2)), label="$d^{-1/2}$")
+    ax.set_xticks(d, [str(one) for one in d])
+    ax.minorticks_off()
+    ax.set(
+        xlabel="dimension $d$", ylabel="margin", title=f"Margins of one data set, $n = {arrays['margin_n']}$"
+    )
+    ax.legend(loc="best")
+
+
+def _widths(ax: Any, arrays: dict[str, Any]) -> None:
+    m = arrays["margin_widths"]
+    for i, d in enumerate(arrays["margin_ds"]):
+        colour = mf.plotting.COLOURS[i]
+        low, high = arrays["gamma_1"][i]
+        ax.axhspan(low, high, color=colour, alpha=0.3, lw=0.8)
+        kind = "certified" if arrays["certified"][i] else "heuristic above"
+        ax.plot([], [], color=colour, lw=5, alpha=0.3, label=rf"$\gamma_1$, $d = {d}$ ({kind})")
+        ax.plot(m, arrays["flow"][i], "o-", color=colour, label="margin/TV, gradient flow")
+        ax.plot(
+            m,
+            arrays["published"][i],
+            "v--",
+            color=colour,
+            mfc="white",
+            lw=1,
+            label=r"2 margin/$\beta$, published steps",
+        )
+    ax.axhline(0, color="#999999", lw=0.7)
+    ax.set(
+        xscale="log",
+        xlabel="width $m$",
+        ylabel="normalized margin",
+        title="Margin against width: both layers",
+    )
+    ax.set_xticks(m, [str(one) for one in m])
+    ax.minorticks_off()
+    ax.legend(loc="lower right")
+
+
+# The claims --------------------------------------------------------------------------------------------------
+
+PAPER = "Chizat and Bach (2020), experiments"
+THEORY = "Chizat and Bach (2020), theory"
+
+
+def claims(arrays: dict[str, Any]) -> list[Claim]:
+    """Order of the curves; margins."""
+    n, d = arrays["cells"].T
+    many = n >= 128
+    mean, half = _band(arrays["errors"][many, 1] - arrays["errors"][many, 0])
+    low, high = arrays["gamma_1"].T
+    zeros = arrays["gamma_1_zeros"]
+    law = arrays["gamma_2_zeros"] * np.sqrt(arrays["paddings"])
+    found = [
+        Claim.above(
+            f"Training both layers errs less than training the output layer, for n >= 128: least lower end of the 95 % "
+            f"band of the difference ({arrays['errors'].shape[-1]} draws)",
+            (mean - half).min(), 0.0, source=PAPER,
+        ),
+        Claim.below(
+            "gamma_1, bracketed from the neurons of the widest network: largest relative width of the bracket",
+            (1 - low / high).max(), 0.01, source=THEORY,
+        ),
+        Claim.below(
+            "gamma_1 does not depend on coordinates 0: spread over paddings and brackets, relative",
+            zeros.max() / zeros.min() - 1, 5e-4, source=THEORY,
+        ),
+        Claim.below(
+            "gamma_2 falls as d^(-1/2) with them: spread of gamma_2 d^(1/2), relative",
+            law.max() / law.min() - 1, 1e-6, source=THEORY,
+        ),
+        Claim.above(
+            "Both layers: the classifier of the plane has all training data on their side, least margin",
+            arrays["picture_margins"][0], 0.0, source=PAPER,
+        ),
+    ]  # fmt: skip
+    return found

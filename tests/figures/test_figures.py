@@ -20,6 +20,7 @@ PUBLISHED = [
     "chizat_2019_success",
     "chizat_bach_2018_complexity",
     "chizat_bach_2018_trajectories",
+    "chizat_bach_2020_margins",
     "fokker_planck_vs_particles",
     "free_energy_landscape",
     "ghorbani_2019_limits",
