@@ -73,7 +73,7 @@ def run_task(
     if stopped is not None and stopped():
         raise KeyboardInterrupt
     for (seed, key), record in zip(left, records, strict=True):
-        whole = {"status": record["status"], "configuration": task.labels, "seed": seed, **record}
+        whole = {"status": record["status"], "configuration": shown(task), "seed": seed, **record}
         whole |= {"provenance": _provenance()}
         try:
             store.write_result(folder, key, whole)
@@ -82,6 +82,11 @@ def run_task(
         else:
             outcome.append((key, record["status"]))
     return outcome
+
+
+def shown(task: Task) -> dict[str, Any]:
+    """What a table shows of the task's configuration, as JSON values."""
+    return {name: encode.encode(value, name) for name, value in task.labels.items()}
 
 
 def failure(message: str, trace: str = "", seconds: float = 0.0) -> dict[str, Any]:
@@ -159,10 +164,8 @@ def _record(result: Any, work: Work, task: Task, seed: int) -> dict[str, Any]:
         if not isinstance(name, str):
             raise Refused(f"a cell returns a mapping of names to values, but {name!r} is no text")
         try:
-            encoded = encode.encode(
-                value if not isinstance(value, (list, tuple)) else np.asarray(value), repr(name)
-            )
-        except (InputError, ValueError) as problem:
+            encoded = encode.encode(_as_array(value, name), repr(name))
+        except InputError as problem:
             raise Refused(f"what the cell returned: {problem}") from None
         if name in task.labels or name in ("seed", "status"):
             # A report may repeat its parameter (`scale`); the table has it once.
@@ -175,6 +178,16 @@ def _record(result: Any, work: Work, task: Task, seed: int) -> dict[str, Any]:
             continue
         values[name] = encoded
     return {"status": store.DONE, "values": values}
+
+
+def _as_array(value: Any, name: str) -> Any:
+    """Lists of one shape are arrays."""
+    if not isinstance(value, (list, tuple)) or hasattr(value, "_fields"):
+        return value
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise InputError(f"{name!r} is a list of lists of different lengths; return arrays") from None
 
 
 def _mapping(result: Any) -> Mapping[Any, Any]:

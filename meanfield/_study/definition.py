@@ -285,7 +285,9 @@ def _seeds(seeds: Any) -> tuple[int, ...]:
             raise InputError(f"seeds must be at least 1, or a list of seeds, not {seeds}")
         return tuple(range(count))
     if not isinstance(seeds, Iterable):
-        raise InputError(f"seeds must be a number of seeds or a list of them, not {seeds!r}")
+        raise InputError(
+            f"seeds must be a number of seeds or a list of integers, not a {type(seeds).__name__}, each a cell's rng"
+        )
     found = tuple(_check.number(seed, "each seed", integer=True, nonnegative=True) for seed in seeds)
     if not found:
         raise InputError("seeds is empty; give at least one seed, or their number")

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from meanfield._study import store
-from meanfield._study.cell import UNWRITTEN, Task, failure
+from meanfield._study.cell import UNWRITTEN, Task, failure, shown
 from meanfield._study.engines import Engine, Lost
 from solvers.errors import InputError
 
@@ -129,7 +129,7 @@ def _give_up(folder: Path, task: Task, lost: Lost, times: int) -> list[tuple[str
     for seed, key in zip(task.seeds, task.keys, strict=True):
         there = store.read_result(folder, key, failed=False)
         if there is None:
-            there = {"configuration": task.labels, "seed": seed, **failure(f"{lost.reason} ({often})")}
+            there = {"configuration": shown(task), "seed": seed, **failure(f"{lost.reason} ({often})")}
             store.write_result(folder, key, there)
         outcome.append((key, str(there["status"])))
     return outcome

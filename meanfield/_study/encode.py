@@ -52,7 +52,7 @@ def encode(value: Any, where: str) -> Any:
         inner = {name: encode(item, where) for name, item in fields.items()}
         return {"object": _address(type(value), where), "fields": inner, **_code(type(value))}
     raise InputError(
-        f"{where} holds a {type(value).__name__}, which cannot be written down; known are {KNOWN}"
+        f"{where} holds a value of type {type(value).__name__}, which cannot be written down; known are {KNOWN}"
     )
 
 

@@ -157,6 +157,10 @@ def processes(executor: Any) -> int:
         if count < 1:
             raise InputError(f"executor must be at least 1 process (None computes in this one), not {count}")
         return count
+    if isinstance(executor, type):
+        raise InputError(
+            f"executor is the class {executor.__name__}, not an executor: pass {executor.__name__}(...)"
+        )
     if callable(getattr(executor, "get_executor", None)):
         raise InputError("executor is a Dask client, not an executor: pass executor=client.get_executor()")
     if callable(getattr(executor, "get_client", None)):

@@ -247,7 +247,9 @@ def _tasks(
 @contextmanager
 def _place(folder: str | os.PathLike[str] | None) -> Iterator[Path]:
     if folder is not None:
-        yield Path(folder).resolve()
+        if not isinstance(folder, (str, os.PathLike)):
+            raise InputError(f"folder must be a path, not {folder!r}")
+        yield Path(folder).expanduser().resolve()
         return
     with tempfile.TemporaryDirectory(prefix="meanfield-study-") as name:
         yield Path(name).resolve()

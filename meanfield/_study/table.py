@@ -354,7 +354,10 @@ class Names:
             return
         names = list(record["values"])
         where = ", ".join(
-            [*(f"{k}={v!r}" for k, v in record["configuration"].items()), f"seed={record['seed']}"]
+            [
+                *(f"{k}={encode.decode(v)!r}" for k, v in record["configuration"].items()),
+                f"seed={record['seed']}",
+            ]
         )
         if self.names is None:
             self.names, self.where = names, where

@@ -232,28 +232,20 @@ def test_all_seeds_of_a_configuration_at_once(tmp_path: Path) -> None:
         mf.study(lambda rngs: {"value": 1.0}, {}, 2)
 
 
-def test_replicas_of_a_flow_are_a_batch(tmp_path: Path) -> None:
+def test_replicas_are_a_batch() -> None:
     """The runs of all seeds in one `integrate` of a list give what each gives alone."""
     import solvers
 
-    X, y = mf.data.relu_teacher(n=8, d=2, neurons=2, rng=0)
+    def one(rate: float, rng: int) -> dict[str, Any]:
+        run = solvers.integrate(lambda x: -rate * x**3, np.random.default_rng(rng).normal(size=2), t_end=1.0)
+        return {"end": run.final}
 
-    def start(width: int, rng: int) -> mf.ParticleMeasure:
-        return mf.ParticleMeasure.gaussian(mf.TwoLayer("tanh", d=2), width, rng=rng)
+    def all_of_them(rate: float, rngs: list[int]) -> list[dict[str, Any]]:
+        starts = [np.random.default_rng(rng).normal(size=2) for rng in rngs]
+        runs = solvers.integrate(lambda x: -rate * x**3, starts, t_end=1.0)
+        return [{"end": run.final} for run in runs]
 
-    def flow() -> mf.WassersteinFlow:
-        return mf.WassersteinFlow(mf.Objective(mf.TwoLayer("tanh", d=2), X, y))
-
-    def one(width: int, rng: int) -> dict[str, float]:
-        run = solvers.integrate(flow(), start(width, rng), t_end=1.0, method=solvers.Heun(step=0.1))
-        return {"loss": float(run["objective"][-1])}
-
-    def all_of_them(width: int, rngs: list[int]) -> list[dict[str, float]]:
-        states = [start(width, rng) for rng in rngs]
-        runs = solvers.integrate(flow(), states, t_end=1.0, method=solvers.Heun(step=0.1))
-        return [{"loss": float(run["objective"][-1])} for run in runs]
-
-    axes = {"width": [5, 6]}
+    axes = {"rate": [1.0, 2.0]}
     assert mf.study(one, axes, 3).csv_text() == mf.study(all_of_them, axes, 3).csv_text()
 
 
@@ -449,6 +441,16 @@ def test_the_bar_counts_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert shown in drawn and bool(shown) == ("1 diverged" in drawn)
 
 
+def test_values_that_json_has_not(tmp_path: Path) -> None:
+    def cell(scale: complex) -> dict[str, Any]:
+        return {"value": -abs(scale), "same": scale, "nothing": np.nan, "zero": -0.0}
+
+    table = mf.study(cell, {"scale": [np.inf, -np.inf, 1j]}, folder=tmp_path / "s")
+    assert table["value"].tolist() == [-np.inf, -np.inf, -1.0] and np.isnan(table["nothing"]).all()
+    assert [row["scale"] for row in table] == [row["same"] for row in table] == [np.inf, -np.inf, 1j]
+    assert np.signbit(table["zero"]).all()
+
+
 def test_a_damaged_result_is_computed_again(tmp_path: Path) -> None:
     before = mf.study(simple, {"scale": [1.0, 2.0]}, 2, tmp_path / "s").csv_text()
     first, second = sorted((tmp_path / "s" / "cells").rglob("*.json"))[:2]
@@ -634,8 +636,11 @@ def test_refusals_are_one_sentence(tmp_path: Path) -> None:
     refused("must be a list of values; for a single LeakyReLU write", {"scale": mf.LeakyReLU(0.1)})
     refused("must be a list of values, not array", {"scale": np.array(1.0)})
     refused("axis 'scale' holds NaN", {"scale": [1.0, np.nan]})
-    refused("axis 'scale' holds a Point, which cannot be written down; known are", {"scale": [Point()]})
-    refused("axis 'scale' holds a set", {"scale": [{1}]})
+    refused(
+        "axis 'scale' holds a value of type Point, which cannot be written down; known are",
+        {"scale": [Point()]},
+    )
+    refused("axis 'scale' holds a value of type set", {"scale": [{1}]})
     refused("axis 'scale' is a set, which has no order", {"scale": {1.0, 2.0}})
     refused("<lambda>.*has no name in a module", {"scale": [lambda x: x]})
     refused("an array of object", {"scale": [np.array([None])]})
@@ -658,6 +663,7 @@ def test_refusals_are_one_sentence(tmp_path: Path) -> None:
     refused("seeds must be at least 1, or a list of seeds, not 0", good, seeds=0)
     refused("seeds must be an integer, not 2.5", good, seeds=2.5)
     refused("seeds is empty", good, seeds=[])
+    refused("a number of seeds or a list of integers, not a Seed", good, seeds=np.random.SeedSequence(0))
     refused("seeds has 3 twice", good, seeds=[3, 1, 3])
     refused("each seed must be non-negative", good, seeds=[-1])
     refused("seeds must be an integer, not 'eight'", good, seeds="eight")
@@ -669,7 +675,8 @@ def test_refusals_are_one_sentence(tmp_path: Path) -> None:
     refused("takes 'scale' by position only", good, cell=lambda scale, /, rng: {})
     refused("rng is one seed, rngs all of them", good, cell=lambda scale, rng, rngs: {})
     refused("mapping of names to numbers, texts or small arrays.*not a float", good, cell=lambda scale: scale)
-    refused("'point' holds a Point", good, cell=lambda scale: {"point": Point()})
+    refused("'point' holds a value of type Point", good, cell=lambda scale: {"point": Point()})
+    refused("'a' is a list of lists of different lengths", good, cell=lambda scale: {"a": [[1], [1, 2]]})
     refused("but 3 is no text", good, cell=lambda scale: {3: 3})
     refused("returned 'scale' = 2.0, but 'scale' is a column", good, cell=lambda scale: {"scale": 2 * scale})
     refused("'status' is a column of its own", good, cell=lambda scale: {"status": "fine"})
@@ -689,6 +696,8 @@ def test_refusals_are_one_sentence(tmp_path: Path) -> None:
     )
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as forks:
         refused("executor forks this process.*get_context", good, folder=there, executor=forks)
+    refused("executor is the class ThreadPoolExecutor", good, folder=there, executor=ThreadPoolExecutor)
+    refused("folder must be a path, not 3", good, folder=3)
     with ThreadPoolExecutor(1) as threads:
         refused("folder is needed: the executor's workers write there", good, executor=threads)
     refused("folder is needed: nothing is computed now", good, run=False)
