@@ -353,6 +353,34 @@ def reference(quick: bool) -> Part:
     return part
 
 
+def margins(quick: bool) -> Part:
+    part = Part()
+
+    def work() -> None:
+        cut = ["--iterations", "500", "--numpy-iterations", "50", "--rounds", "1"] if quick else []
+        found = run("margins.py", *cut, minutes=15)
+        same = found["agreement"].values()
+        for name, row in found["panels"].items():
+            line = Row(f"panel, {name}", "5e4 iterations, one draw", "float64", f"{row['ours']:.0f} s of CPU")
+            line.cells["numpy"] = (f"{row['numpy']:.0f} s", row["numpy"] / row["ours"], None)
+            line.cells["other"] = (
+                f"its authors {row['published']:.0f} s",
+                row["published"] / row["ours"],
+                None,
+            )
+            if not all(one["agrees"] for one in same):
+                line.note = "**DISAGREE**"
+            part.rows.append(line)
+        for layers, one in found["agreement"].items():
+            part.text.append(
+                f"trained: {layers}: apart by {one['difference']:.0e} after 2000 iterations; "
+                f"{one['peak_mb']:.0f} MB, NumPy {one['numpy_peak_mb']:.0f} MB"
+            )
+
+    attempt(part, "margins", work)
+    return part
+
+
 def stiff(quick: bool) -> Part:
     part = Part()
 
@@ -408,6 +436,7 @@ PARTS: dict[str, Callable[[bool], Part]] = {
     "startup": start,
     "compilation": compilation,
     "reference": reference,
+    "margins": margins,
     "density": density,
     "stiff": stiff,
     "figures": figures,
@@ -417,6 +446,7 @@ TITLES = {
     "line": "On a line",
     "scaling": "Cost of a velocity against sizes",
     "startup": "Start-up",
+    "margins": "Margins: agreement and memory",
     "density": "Fokker-Planck: orders and structure",
     "stiff": "Integration: the cheapest run of each method that is as accurate",
 }
