@@ -121,7 +121,7 @@ class _Walk:
         elif isinstance(value, (types.FunctionType, type)):
             self.note(type(value).__name__, value.__qualname__ if value.__name__ != "<lambda>" else "lambda")
             if not inside and _is_own(value.__module__, self.home):
-                self.later(value.__qualname__, value.__module__, value, names)
+                self.later(value.__qualname__, str(value.__module__ or ""), value, names)
             elif inside or _is_own(value.__module__, self.home):
                 self.function(value) if isinstance(value, types.FunctionType) else self.type(value)
             else:
@@ -135,7 +135,9 @@ class _Walk:
             self.value(value.__func__, names)
             self.value(value.__self__, names)
         else:
-            self.note("a", f"{type(value).__module__}.{type(value).__qualname__}")
+            # a script is called __main__ here and by its name there
+            place = "" if _is_own(type(value).__module__, self.home) else type(value).__module__
+            self.note("a", place, type(value).__qualname__)
             self.content(value, names)
 
     def content(self, value: Any, names: frozenset[str]) -> None:
@@ -180,14 +182,14 @@ class _Walk:
             except ValueError:  # not assigned yet
                 continue
             self.note(name)
-            self.later(name, function.__module__, content, used)
+            self.later(name, str(function.__module__ or ""), content, used)
         for name in sorted(taken & function.__globals__.keys()):
             self.note(name)
             held = function.__globals__[name]
             if isinstance(_plain(held), (types.FunctionType, types.ModuleType, type)):
                 self.value(held, used)
             else:
-                self.later(name, str(function.__module__), held, used)
+                self.later(name, str(function.__module__ or ""), held, used)
 
     def code(self, code: types.CodeType, doc: str | None = None) -> None:
         self.note("code", code.co_argcount, code.co_kwonlyargcount, code.co_flags & 0x0F)
@@ -249,8 +251,8 @@ def _installed() -> tuple[Path, ...]:
 
 def _is_own(name: str | None, home: str) -> bool:
     """Whether a module belongs to the project of the cell, whose files people edit between two calls."""
-    if not name:
-        return False
+    if not name:  # code that was executed without a module
+        return True
     top = name.split(".", 1)[0]
     if name in ("__main__", "__mp_main__") or top == home.split(".", 1)[0]:
         return True

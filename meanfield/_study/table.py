@@ -196,8 +196,10 @@ class Table:
         parts = [f"{count} {status}" for status, count in counts.items()]
         if self.missing:
             parts.append(f"{len(self.missing)} missing")
-        axes = " x ".join(f"{len(_distinct(self.rows, name))} {name}" for name in (*self.axes, "seed"))
-        return f"Table({total} cells: {axes}; {', '.join(parts) or 'empty'}; {', '.join(self.values)})"
+        cells = self.rows + self.missing
+        axes = " x ".join(f"{len(_distinct(cells, name))} {name}" for name in (*self.axes, "seed"))
+        columns = f"; {', '.join(self.values)}" if self.values else ""
+        return f"Table({total} cells: {axes}; {', '.join(parts)}{columns})"
 
     def _repr_html_(self) -> str:
         from meanfield.plotting import html_table

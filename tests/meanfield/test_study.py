@@ -985,8 +985,14 @@ def test_the_command_refuses_in_one_sentence(
 SCRIPT = """
 import meanfield as mf
 
+class Offset:
+    def __init__(self):
+        self.size = 0.0
+
+OFFSET = Offset()
+
 def cell(scale, rng):
-    return {{"value": scale + rng}}
+    return {{"value": scale + rng + OFFSET.size}}
 
 def main():
     print(mf.study(cell, {{"scale": [1.0, 2.0]}}, seeds=2, folder="s", {options}))
