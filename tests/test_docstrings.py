@@ -50,7 +50,18 @@ HANDED_OUT = {
 def public() -> Iterator[tuple[str, Any]]:
     """Functions and classes that ``meanfield``, ``solvers`` and the open modules of ``meanfield`` name in __all__."""
     seen = set()
-    for module in (solvers, mf, mf.data, mf.diagnostics, mf.kernels, mf.plotting, mf.population, gallery):
+    for module in (
+        solvers,
+        mf,
+        mf.data,
+        mf.diagnostics,
+        mf.finite.diagonal,
+        mf.finite.linear,
+        mf.kernels,
+        mf.plotting,
+        mf.population,
+        gallery,
+    ):
         for name in module.__all__:
             found = getattr(module, name)
             if id(found) not in seen and isinstance(found, (type, types.FunctionType)):

@@ -31,6 +31,7 @@ PUBLISHED = [
     "rotskoff_2018_width",
     "sgd_to_flow",
     "shi_su_jordan_2020_rates",
+    "woodworth_2020_bias",
 ]
 
 

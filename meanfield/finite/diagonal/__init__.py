@@ -16,8 +16,8 @@ Woodworth et al., Kernel and rich regimes in overparametrized models, 2020 (2002
 from __future__ import annotations
 
 from meanfield.finite.diagonal.flow import DiagonalFlow, DualFlow
-from meanfield.finite.diagonal.limit import Limit, limit
+from meanfield.finite.diagonal.limit import Limit, limit, limits
 from meanfield.finite.diagonal.mirror import potential
 from meanfield.finite.diagonal.norms import basis_pursuit, least_norm
 
-__all__ = ["DiagonalFlow", "DualFlow", "Limit", "basis_pursuit", "least_norm", "limit", "potential"]
+__all__ = ["DiagonalFlow", "DualFlow", "Limit", "basis_pursuit", "least_norm", "limit", "limits", "potential"]

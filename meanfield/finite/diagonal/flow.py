@@ -118,7 +118,7 @@ class DiagonalFlow:
         return float(np.sqrt(np.mean(np.square(error / (atol + rtol * np.abs(z))))))
 
     def linearize(self, t: float, z: Array) -> DiagonalLinearization:
-        """The Jacobian at z: minus the Hessian of L."""
+        """The Jacobian at z: minus the Hessian of L; it does not depend on t."""
         return DiagonalLinearization(self, z)
 
     def _residual(self, z: Array) -> Array:
@@ -256,7 +256,7 @@ class DualFlow:
         return {"objective": float(0.5 * np.mean(residual * residual))}
 
     def linearize(self, t: float, z: Array) -> DualLinearization:
-        """``-(c/n) X diag(g') X'``."""
+        """``-(c/n) X diag(g') X'`` at z; it does not depend on t."""
         return DualLinearization(self, z)
 
 

@@ -12,6 +12,7 @@ step a Newton iteration, whose linear systems ``A S A' x = r``, S = diag g', are
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from meanfield.finite.diagonal.mirror import Chart, Mirror, checked_alpha, checked_depth, potential
 from meanfield.finite.diagonal.norms import System
+from solvers import _check
 from solvers._threads import one_blas_thread
 from solvers.errors import DivergenceError
 from solvers.protocols import Array
@@ -111,48 +113,96 @@ def limit(X: Any, y: Any, alpha: Any, depth: int = 2, least_squares: bool = Fals
     """
     depth = checked_depth(depth)
     system = System(X, y, least_squares)
-    d = system.X.shape[1]
-    mirror = Mirror(checked_alpha(alpha, d, depth), depth)
+    mirror = Mirror(checked_alpha(alpha, system.X.shape[1], depth), depth)
+    return _limits(system, mirror, np.ones(1))[0]
+
+
+def limits(X: Any, y: Any, alphas: Any, depth: int = 2, least_squares: bool = False) -> list[Limit]:
+    """The `limit` for each of many starts alpha, for about the price of the least of them.
+
+    One continuation passes through all: w at rho y and alpha is rho times w at y and ``alpha rho^(-1/D)``.
+
+    Parameters
+    ----------
+    X : array_like, (n, d)
+    y : array_like, (n,)
+    alphas : array_like, (k,)
+        Positive numbers, in any order.
+    depth : int
+    least_squares : bool
+
+    Raises
+    ------
+    InputError, DivergenceError
+    """
+    depth = checked_depth(depth)
+    system = System(X, y, least_squares)
+    starts = checked_alpha(_check.array(alphas, "alphas", ndim=1), None, depth)
+    scales, back = np.unique(starts, return_inverse=True)
+    mirror = Mirror(np.full(system.X.shape[1], scales[0]), depth)
+    # from the largest alpha down; rho y at the least one stands for y at this one
+    found = _limits(system, mirror, (scales / scales[0])[::-1])[::-1]
+    return [found[k] for k in back]
+
+
+def _limits(system: System, mirror: Mirror, factors: Array) -> list[Limit]:
+    """The limits for alpha times each of the factors, which fall to 1."""
+    d, depth = system.X.shape[1], mirror.depth
+    found: list[Limit] = []
     with one_blas_thread():
-        m, w, iterations = _continued(mirror, system.rows, system.b)
-    size = float(np.abs(system.target).max(initial=0.0))
-    residual = float(np.abs(system.X @ w - system.target).max(initial=0.0)) / size if size > 0 else 0.0
-    return Limit(w, system.left @ (m / system.values), mirror.alpha, depth, residual, iterations)
+        for rho, factor, (m, w, count) in zip(
+            stops := factors ** float(-depth),
+            factors,
+            _continued(mirror, system.rows, system.b, stops),
+            strict=True,
+        ):
+            weights, nu = w / rho, system.left @ (m / system.values) * factor ** float(2 - depth)
+            error = float(np.abs(system.X @ weights - system.target).max(initial=0.0))
+            size = float(np.abs(system.target).max(initial=0.0))
+            residual = error / size if size > 0 else 0.0
+            found.append(Limit(weights.reshape(d), nu, mirror.alpha * factor, depth, residual, count))
+    return found
 
 
-def _continued(mirror: Mirror, rows: Array, b: Array) -> tuple[Array, Array, int]:
-    """m and w with A g(A' m) = b: continuation in log rho from the linear regime."""
-    chart, m = mirror.start(), np.zeros(b.size)
+def _continued(mirror: Mirror, rows: Array, b: Array, stops: Array) -> Iterator[tuple[Array, Array, int]]:
+    """m and w with A g(A' m) = rho b for rho = each of `stops`, which rise: continuation from the linear regime."""
     if not b.any():
-        return m, np.zeros(rows.shape[1]), 0
+        yield from [(np.zeros(b.size), np.zeros(rows.shape[1]), 0)] * len(stops)
+        return
     # weights of the linear regime against where it ends: alpha^D
     linear = _Solver(rows, mirror.first_slope).solve(b)
     reach = float(np.max(np.abs(linear.change) / mirror.alpha**mirror.depth))
-    rho = min(1.0, LINEAR / reach)
-    chart, m = chart.moved(rho * linear.shift), rho * linear.dual
-    found = _newton(chart, m, rows, rho * b)
-    assert found is not None
+    rho = min(float(stops[0]), LINEAR / reach)
+    found = _newton(mirror.start().moved(rho * linear.shift), rho * linear.dual, rows, rho * b)
+    if found is None:
+        raise _stuck(mirror, rho)
     iterations, factor = found.iterations, FACTOR
-    while rho < 1.0:
-        step = min(factor, 1.0 / rho)
-        # d m / d log rho = (A S A')^-1 rho b
-        ahead = _Solver(rows, found.chart.slope).solve(rho * b)
-        share = _room(found.chart, ahead.shift, np.log(step))
-        after = 1.0 if step == 1.0 / rho else rho * step
-        trial = _newton(found.chart.moved(share * ahead.shift), found.m + share * ahead.dual, rows, after * b)
-        if trial is None:
-            factor = step**0.5
-            iterations += NEWTON
-            if factor < LEAST or iterations > MOST:
-                raise DivergenceError(
-                    f"the continuation stopped at {rho:.3g} of y: the weights of X w = y are too unequal for alpha of "
-                    f"{mirror.alpha.min():.3g} at depth {mirror.depth}; try a larger alpha"
-                )
-            continue
-        iterations += trial.iterations
-        factor = min(factor * (2.0 if trial.iterations <= 6 else 1.0), 1e3)
-        found, rho = trial, after
-    return found.m, found.w, iterations
+    for stop in stops:
+        while rho < stop:
+            step = min(factor, stop / rho)
+            # d m / d log rho = (A S A')^-1 rho b
+            ahead = _Solver(rows, found.chart.slope).solve(rho * b)
+            share = _room(found.chart, ahead.shift, np.log(step))
+            after = float(stop) if step == stop / rho else rho * step
+            start = found.chart.moved(share * ahead.shift)
+            trial = _newton(start, found.m + share * ahead.dual, rows, after * b)
+            if trial is None:
+                factor = step**0.5
+                iterations += NEWTON
+                if factor < LEAST or iterations > MOST:
+                    raise _stuck(mirror, rho)
+                continue
+            iterations += trial.iterations
+            factor = min(factor * (2.0 if trial.iterations <= 6 else 1.0), 1e3)
+            found, rho = trial, after
+        yield found.m, found.w, iterations
+
+
+def _stuck(mirror: Mirror, rho: float) -> DivergenceError:
+    return DivergenceError(
+        f"the continuation stopped at {rho:.3g} of y: weights are too unequal for alpha = {mirror.alpha.min():.3g} at "
+        f"depth {mirror.depth}; try a larger alpha"
+    )
 
 
 def _room(chart: Chart, shift: Array, most: float) -> float:

@@ -139,10 +139,10 @@ def _depths(size: Array, p: float) -> Array:
     return np.asarray(0.5 * (low + high))
 
 
-def checked_alpha(alpha: Any, d: int, depth: int) -> Array:
-    """alpha as (d,), or one sentence."""
+def checked_alpha(alpha: Any, d: int | None, depth: int) -> Array:
+    """alpha as (d,), or one sentence; as it is where d is None."""
     scale = _check.array(alpha, "alpha", ndim=(0, 1))
-    if scale.ndim == 1 and scale.shape != (d,):
+    if d is not None and scale.ndim == 1 and scale.shape != (d,):
         raise InputError(
             f"alpha must be a number or have one entry for each of the {d} weights, not {scale.shape}"
         )
@@ -157,7 +157,7 @@ def checked_alpha(alpha: Any, d: int, depth: int) -> Array:
             f"alpha**{2 * depth - 2} must be between {1 / LARGEST:g} and {LARGEST:g} for depth {depth}; "
             "basis_pursuit and least_norm are the limits"
         )
-    return np.array(np.broadcast_to(scale, (d,)))
+    return scale if d is None else np.array(np.broadcast_to(scale, (d,)))
 
 
 def checked_depth(depth: Any) -> int:
