@@ -249,8 +249,9 @@ def _errors(ax: Any, arrays: dict[str, Any]) -> None:
     ax.set_yscale("log")
     ax.set_xlabel(r"scale of the start $\alpha^D$")
     ax.set_ylabel(r"population error $|w - \beta|^2$")
-    ax.set_title("Sparse regression: rich is right, kernel is not")
-    ax.legend(loc="lower right")
+    ax.set_ylim(5e-3, 2.0)
+    ax.set_title("Sparse regression (solid, dashed: two draws)")
+    ax.legend(loc="center left")
 
 
 def _excess(ax: Any, arrays: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from solvers.protocols import Array
 from solvers.spaces import Euclidean
 
 if TYPE_CHECKING:
+    from meanfield._profiled_potential import ProfiledPotential
     from meanfield.certificate import Certificate
     from meanfield.objective import Objective
 
@@ -269,6 +270,18 @@ class ProfiledObjective:
 
         self._check_measure(measure)
         return certify(self, measure, **options)
+
+    def potential(self) -> ProfiledPotential:
+        """``F'(mu)`` as a potential that depends on the density: what `solvers.FokkerPlanck` takes; up to 80 data.
+
+        Raises
+        ------
+        InputError
+            If there are more data, or coordinates are frozen or move at rates of their own.
+        """
+        from meanfield._profiled_potential import ProfiledPotential
+
+        return ProfiledPotential(self)
 
     def program_of(self, bound: Any) -> None:
         """None: these flows have no compiled form of their own.

@@ -316,6 +316,38 @@ def test_flows_with_noise_and_replicas() -> None:
         assert run.final == solvers.integrate(flow, state, t_end=2.0).final
 
 
+def test_the_density_rests_where_noisy_particles_do() -> None:
+    data = np.linspace(-2, 2, 8)[:, None]
+    network = mf.TwoLayer("tanh", d=1, bias=False)
+    objective = mf.Objective(
+        network, data, np.sin(1.5 * data[:, 0]), regularizer=mf.LayerRidge(a=0.05, w=0.1)
+    )
+    profiled = objective.profiled()
+    potential = profiled.potential()
+    grid = solvers.Grid([(-6.0, 6.0, 120)])
+    fp = solvers.FokkerPlanck(grid, potential, tau=0.02)
+    rho = fp.solve(grid.normalized(lambda x: np.exp(-((x[..., 0] - 1) ** 2))), t_end=3.0)
+    assert (np.diff(rho["free_energy"]) < 0).all()
+    cells = mf.ParticleMeasure(
+        grid.centers.reshape(-1, 1), (np.asarray(rho.final) * grid.volumes).reshape(-1)
+    )
+    f = potential.features(cells.positions).T @ cells.weights
+    penalty = cells.weights @ profiled.regularizer.value(cells.positions)
+    assert potential.value(f) + penalty == pytest.approx(profiled.value(cells), rel=1e-10)
+    variation = potential.features(cells.positions) @ potential.gradient(f) + potential.external(
+        cells.positions
+    )
+    np.testing.assert_allclose(variation, profiled.first_variation(cells, cells.positions), atol=1e-12)
+    change = np.random.default_rng(0).standard_normal(f.size) * 1e-2
+    slope = (potential.gradient(f + 1e-4 * change) - potential.gradient(f - 1e-4 * change)) / 2e-4
+    np.testing.assert_allclose(potential.hessian(f, change), slope, atol=1e-7 * np.abs(slope).max())
+    # at rest rho is the Gibbs density of its own first variation
+    rest = np.asarray(fp.stationary())
+    still = mf.ParticleMeasure(cells.positions, (rest * grid.volumes).reshape(-1))
+    level = profiled.first_variation(still, cells.positions) + 0.02 * np.log(rest.reshape(-1))
+    assert np.ptp(level[rest.reshape(-1) > 1e-8]) < 1e-6
+
+
 def test_a_network_without_outer_weights_gets_some() -> None:
     spikes = mf.Spikes(dim=1, frequencies=3)
     objective = mf.Objective.deconvolution(spikes, [[1.0], [3.0]], [1.0, -0.6])
