@@ -3,8 +3,8 @@
 Source: Chizat, Oyallon, Bach (2019), On lazy training in differentiable programming, arXiv:1812.07956, synthetic
 experiments: settings as in the authors' notebook, the body of its gradient descent as in theory notes E7.
 
-Quick preset: about 7 s, at half the published n and d. Paper preset: about 210 s (CPU time on one core), at the
-published n and d with 17 of 33 tau, 2 of 10 trials, and widths up to 128 of 512; `--set trials=10` has them all.
+Quick preset: about 7 s, at half the published n and d. Paper preset: about 310 s (CPU time of one core of a busy
+machine), at the published n and d with 17 of 33 tau, 2 of 10 trials, and widths up to 128 of 512.
 
 Data are n unit vectors in R^d, labels those of three unit ReLU neurons with signs +-1, the loss is 1/2 of the mean
 square. Left: f(x) = sum_j a_j relu(w_j.x) without a factor, m = 50, a start N(0, tau^2) in pairs (a, w), (-a, w),
@@ -13,12 +13,13 @@ particles, and Euler steps s/m. Right: f = alpha sum_j a_j relu(w_j.x), labels t
 doubled; alpha = 1/sqrt(m) with rate 1/m, and 1/m with .05/m, gradients divided by alpha^2 (as R(alpha h)/alpha^2 has
 it; without, the second would stand still). Here: scales sqrt(m) and 1, and Euler steps 1 and .05 in the unit "alpha".
 
-The dashed line is the lazy limit: the same iterations on the net linearized at its start, whose loss does not depend
-on tau since s tau^2 does not. Dotted lines are the best losses along the way. Lazy training has not ended by then: at
+The dashed line is the lazy limit: the net linearized at its start, for the same time, whose loss does not depend on
+tau since s tau^2 does not. Dotted lines are the best losses along the way. Lazy training has not ended by then: at
 tau = 1 the loss of the training data still falls and that of the test rises. Losses of teachers differ: at the
 published size 11 seeds gave 1000 x loss of .040 to .166 at tau = .01 (mean .088), 1.51 to 2.05 at .1 (1.70) and 2.73
-to 3.82 at 1 (3.17), a ratio of 17 to 74 between tau = 1 and .01 (of means: 36). The notes have .076/.062, 1.43/1.51
-and 2.52/3.00 for two seeds, at the low end of these for .1 and 1; why is not known.
+to 3.82 at 1 (3.18), a ratio of 17 to 74 between tau = 1 and .01 (of means: 36). The paper preset has .068, 1.67 and
+3.26, the notes .076/.062, 1.43/1.51 and 2.52/3.00 for two seeds: their means lie .7, 2.1 and 1.7 deviations (of a mean
+of two) below those of the 11.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ import numpy as np
 import meanfield as mf
 import solvers
 from meanfield.gallery import Claim, check_sizes
-from solvers._threads import one_blas_thread
 from solvers.errors import InputError
 from solvers.protocols import Array
 
@@ -141,23 +141,14 @@ def train_scaled(data: Data, scaling: str, start: Any, iterations: int) -> Array
 
 
 def lazy_limit(data: Data, unit: Any, iterations: int) -> float:
-    """Test loss of the linearized net after the same iterations: residuals shrink by ``(I - s K/n)^k``."""
-    a, w, n = unit.a, unit.w, data.y.size
+    """Test loss of the net linearized at tau times `unit`, any tau with rate .1/tau^2, in the time of the iterations.
 
-    def features(X: Array) -> tuple[Array, Array]:
-        z = X @ w.T
-        return np.maximum(z, 0.0), (z > 0) * a
-
-    with one_blas_thread():  # the same bits with any number of threads
-        value, slope = features(data.X)
-        K = value @ value.T + (slope @ slope.T) * (data.X @ data.X.T)
-        value_test, slope_test = features(data.X_test)
-        cross = value_test @ value.T + (slope_test @ slope.T) * (data.X_test @ data.X.T)
-        eigenvalues, vectors = np.linalg.eigh(K)
-        # rate(tau) tau^2 = .1 for lazy starts; an eigenvalue of 0 learns nothing
-        eigenvalues = np.maximum(eigenvalues, 1e-12 * eigenvalues[-1])
-        learnt = 1 - (1 - 0.1 * eigenvalues / n) ** iterations
-        f = cross @ (vectors @ (learnt / eigenvalues * (vectors.T @ data.y)))
+    Gradient descent itself would differ by about 1/iterations.
+    """
+    network = mf.TwoLayer("relu", unit.w.shape[1], bias=False)
+    # a sum over m particles; K at tau times the particles is tau^2 times this one, the time .1/tau^2
+    K, cross = (unit.width * mf.kernels.empirical(network, unit, X, data.X) for X in (data.X, data.X_test))
+    f = cross @ mf.kernels.flow(K, data.y).alpha(0.1 * iterations)
     return float(0.5 * np.mean((f - data.y_test) ** 2))
 
 
@@ -287,17 +278,13 @@ def claims(arrays: dict[str, Any]) -> list[Claim]:
                     np.max(np.abs(arrays["end"][-1] / limit - 1)), 0.02, source=HERE),
     ]  # fmt: skip
     if arrays["published"]:
-        for tau, values in SEEN.items():
-            j = int(np.argmin(np.abs(np.log(taus / tau))))
-            # the spread of 11 seeds, in the docstring: +- 45 %, 9 % and 11 % (one deviation)
+        for (tau, values), allowed in zip(SEEN.items(), (0.75, 0.21, 0.25), strict=True):
+            # Two deviations of the difference between means of two seeds each, from 11 seeds: 120, 21 and 25 %; the
+            # first would allow 0.
+            measured = 1000 * end[int(np.argmin(np.abs(np.log(taus / tau))))]
+            statement = f"1000 x test loss at tau = {tau:g}, the notes having {values[0]:g} and {values[1]:g}"
             found.append(
-                Claim.within(
-                    f"1000 x test loss at tau = {tau:g}, the notes having {values[0]:g} and {values[1]:g}",
-                    1000 * end[j],
-                    float(np.mean(values)),
-                    relative={0.01: 1.0}.get(tau, 0.4),
-                    source=NOTES,
-                )
+                Claim.within(statement, measured, float(np.mean(values)), relative=allowed, source=NOTES)
             )
     found += [
         Claim.above("With 1/sqrt(m) wide nets are lazy: loss at the largest m over the least of all m",

@@ -64,8 +64,9 @@ def test_both_scalings_are_the_published_descent(
 def test_the_lazy_limit_is_that_of_large_starts(data: figure.Data) -> None:
     unit = start(40, doubled=True)
     limit = figure.lazy_limit(data, unit, 200)
-    # No kink is crossed from so large a start: 2e-11 to 1e-10 for four seeds, 1e-9 at tau = 30, up to 2 % at tau = 1.
-    assert figure.train_sum(data, unit, 100.0, 200)[-1] == pytest.approx(limit, rel=1e-8)
+    # No kink is crossed from so large a start; a flow is left behind by its Euler steps as 1/200, and at most 2e-4 for
+    # four seeds. At tau = 1 the net is up to 2 % off.
+    assert figure.train_sum(data, unit, 100.0, 200)[-1] == pytest.approx(limit, rel=1e-3)
 
 
 def test_labels_are_those_of_three_unit_neurons_and_inputs_are_unit() -> None:
