@@ -20,7 +20,7 @@ for h neurons, so it is one in 1/(alpha h). Between the two the second order sho
 -2 as h grows; a start in pairs (a, w, b), (-a, w, b) has slope -2 all the way.
 
 The notes give relative changes of 622, 54, 3.6 (h = 64) and 645, 54, 3.9 (256) at A = .01, .1, 1 for data that they do
-not name. The paper preset has 3136, 263, 22.6 and 2818, 238, 19.8: the same slopes to .1 and a larger constant, which
+not name. The paper preset has 3136, 263, 22.6 and 2818, 238, 19.8: the same slopes to .12 and a larger constant, which
 depends on data and sigma (ReLU without b and 20 points: 676, 67, 5.6 in one run).
 """
 
