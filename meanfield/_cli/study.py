@@ -46,7 +46,7 @@ def main(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     from meanfield._study import engines, load, shards, store
     from meanfield._study.cell import Work
-    from meanfield._study.entry import compute
+    from meanfield._study.compute import compute
 
     shard = _shard(options.shard)
     processes = _processes(options.processes)
@@ -104,7 +104,7 @@ def _table(options: argparse.Namespace) -> int:
 
 def _read(options: argparse.Namespace) -> Any:
     from meanfield._study import load
-    from meanfield._study.table import read_table
+    from meanfield._study.read import read_table
 
     folder = Path(options.folder).resolve()
     return read_table(load.read(folder), folder, "complete")

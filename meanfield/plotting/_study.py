@@ -44,9 +44,12 @@ def curves(
     places, names = _positions([row[x] for row in means])
     groups = list(dict.fromkeys(row[hue] for row in means)) if hue is not None else [None]
     mean = np.array([row["mean"] for row in means])
-    with axes(ax) as ax:
-        if not np.isfinite(mean).any():
-            raise InputError(f"there is nothing to draw: no cell gave a finite {y!r}")
+    if not np.isfinite(mean).any():
+        raise InputError(f"there is nothing to draw: no cell gave a finite {y!r}")
+    bad = np.array([row["diverged"] + row["failed"] > 0 for row in means])
+    # a long legend stands beside the picture, not on it
+    beside = len(groups) + bool((bad & np.isfinite(mean)).any()) + bool((bad & ~np.isfinite(mean)).any()) > 4
+    with axes(ax, (7.4, 3.6) if beside else None) as ax:
         if names is None and is_geometric(places):
             ax.set_xscale("log")
         is_log = _is_wide(mean[np.isfinite(mean)])
@@ -69,7 +72,7 @@ def curves(
             if is_log:  # an interval that reaches zero reaches the bottom of the log axis
                 low = np.where(low > 0, low, np.nanmin(mean) * 1e-3)
             ax.fill_between(at, low, high, color=colour, alpha=0.18, lw=0)
-            short = np.array([means[i]["diverged"] + means[i]["failed"] > 0 for i in chosen])
+            short = bad[chosen]
             ax.plot(at[~short], middle[~short], "o", color=colour)
             ax.plot(at[short], middle[short], "o", color=colour, mfc="white")
             gone = short & ~np.isfinite(middle)
@@ -77,27 +80,25 @@ def curves(
             lost += [(float(place), colour) for place in at[gone]]
         if is_log:
             ax.set_ylim(bottom=0.4 * np.nanmin(mean))
-        _mark_lost(ax, lost, partial)
+        _mark_lost(ax, lost, partial, _ill(means))
         if names is not None:
             ax.set_xticks(range(len(names)), names)
         ax.set_xlabel(x)
         ax.set_ylabel(y)
-        entries = len(ax.get_legend_handles_labels()[0])
-        if entries:
-            # a long legend stands beside the picture, not on it
-            ax.legend(**({"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if entries > 4 else {}))
+        if ax.get_legend_handles_labels()[0]:
+            ax.legend(**({"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if beside else {}))
     if csv is not None:
         columns = [x] if hue is None else [x, hue]
         _write(csv, means, columns)
     return ax
 
 
-def _mark_lost(ax: Axes, lost: list[tuple[float, Any]], partial: bool) -> None:
+def _mark_lost(ax: Axes, lost: list[tuple[float, Any]], partial: bool, ill: str) -> None:
     """Crosses on the lower edge where no seed gave a number, and what the marks mean."""
     if partial:
-        ax.plot([], [], "o", color=FAINT, mfc="white", label="some seeds diverged or failed")
+        ax.plot([], [], "o", color=FAINT, mfc="white", label=f"some seeds {ill}")
     if lost:
-        ax.plot([], [], "x", color=FAINT, label="all seeds diverged or failed")
+        ax.plot([], [], "x", color=FAINT, label=f"all seeds {ill}")
     for place, colour in lost:
         ax.plot(
             [place], [0.0], "x", color=colour, transform=ax.get_xaxis_transform(), clip_on=False, zorder=5
@@ -162,7 +163,7 @@ def phase_map(
             ax.set_yticks(range(len(up_names)), up_names)
         ax.set_xlabel(x)
         ax.set_ylabel(y)
-        _legend(ax, share)
+        _legend(ax, share, _ill(means))
     if csv is not None:
         _write(csv, means, [x, y])
     return ax
@@ -177,20 +178,38 @@ def _hatch(ax: Axes, left: float, right: float, bottom: float, top: float, whole
     )  # fmt: skip
 
 
-def _legend(ax: Axes, share: Array) -> None:
+def _legend(ax: Axes, share: Array, ill: str) -> None:
     from matplotlib.patches import Patch
 
     shown = []
     if (share == 1.0).any():
         shown.append(
-            Patch(facecolor="#f4f4f4", edgecolor="#777777", hatch="////", lw=0, label="all seeds diverged")
+            Patch(
+                facecolor="#f4f4f4",
+                edgecolor="#777777",
+                hatch="////",
+                lw=0,
+                label=f"all seeds {ill}",
+            )
         )
     if ((share > 0) & (share < 1)).any():
         shown.append(
-            Patch(facecolor=COLOURS[-2], edgecolor="white", hatch="//", lw=0, label="some seeds diverged")
+            Patch(
+                facecolor=FAINT,
+                edgecolor="white",
+                hatch="//",
+                lw=0,
+                label=f"some seeds {ill}",
+            )
         )
     if shown:
-        ax.legend(handles=shown, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
+        ax.legend(handles=shown, loc="lower left", bbox_to_anchor=(0.0, 1.0))
+
+
+def _ill(means: Means) -> str:
+    """What happened to the seeds that gave no number."""
+    words = [word for word in ("diverged", "failed") if any(row[word] for row in means)]
+    return " or ".join(words)
 
 
 # -- axes ----------------------------------------------------------------------------------------------------------
