@@ -97,8 +97,8 @@ def plane_nodes(
     """Nodes (t, t') and masses of a product rule, analytic between its pieces for what is so between kinks; how many.
 
     `turn` holds cosine and sine of half the angle, `left` and `right` the kinks of sigma(|x| t) and sigma(|z| t') in t
-    and t'. With (inner, outer) two orthonormal coordinates, t = A inner + B outer and t' = A' inner + B' outer: for each
-    outer, inner is split at the kinks; outer is split where two of them meet and, on the sphere, where one enters
+    and t'. With (inner, outer) two orthonormal coordinates, t = A inner + B outer and t' = A' inner + B' outer. For
+    each outer, inner is split at the kinks; outer is split where two of them meet and, on the sphere, where one enters
     the disc. There outer and inner are sin(beta) and cos(beta) sin(alpha), of densities cos^(dim-2) and cos^(dim-3).
 
     There are `pieces` of outer and `pieces_in` of inner besides. `rules` and `rules_in` (2, G) hold nodes and weights
