@@ -11,8 +11,8 @@ start |a| = s and b = +-kappa s, in pairs of opposite sign, so that f = 0. For l
 the interpolant of least norm in the kernel K_out + kappa^2 K_in, exactly; K_out alone (kappa = 0) and with K_in differ
 a lot. For small s it tends to the interpolant of least variation norm, which `mf.norms.interpolate_f1` finds exactly:
 lines through neighbours, continued beyond the data. Neurons gather at its four atoms. No theorem known to us says so
-for the squared loss; it is measured here. In between, the passage is not monotone: with kappa = 1 and s about 10 nets lie
-outside both limits, at x = -1/2 and beyond the data.
+for the squared loss; it is measured here. In between, the passage is not monotone: with kappa = 1 and s about 10 nets
+lie outside both limits, at x = -1/2 and beyond the data.
 
 Angles are equispaced: kernels of random ones are off by tens of percent at any width that one would try, and fall with
 the root of the width. Runs stop at a loss of 1e-8; lazy ones get there in times of order 1/s^2.
