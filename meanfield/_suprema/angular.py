@@ -41,7 +41,7 @@ def in_cone(x, y, norm, ac, asn, bc, bsn):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _sweep(points, weights, lx, ly, cosine, sine, order):  # type: ignore[no-untyped-def]
+def sweep(points, weights, lx, ly, cosine, sine, order):  # type: ignore[no-untyped-def]
     """Extremes of G and their directions.
 
     On an arc between breakpoints G(u) = q.u with q = l + sum of active w_j x_j, and on the opposite arc
@@ -107,7 +107,7 @@ def _sweep(points, weights, lx, ly, cosine, sine, order):  # type: ignore[no-unt
 
 
 @kernel
-def _crossings(points):  # type: ignore[no-untyped-def]
+def crossings(points):  # type: ignore[no-untyped-def]
     count = points.shape[0]
     cosine, sine, key = np.empty(count), np.empty(count), np.empty(count)
     for j in range(count):
@@ -137,7 +137,7 @@ def circle_extremes(points: Array, weights: Array, linear: Array) -> tuple[float
     lowest, argmin, highest, argmax
         Accurate to a few units of ``2^-52 (sum |w| + |l|)``.
     """
-    cosine, sine, key = _crossings(points)
+    cosine, sine, key = crossings(points)
     order = np.argsort(key)
-    lo, ox, oy, hi, hx, hy = _sweep(points, weights, linear[0], linear[1], cosine, sine, order)
+    lo, ox, oy, hi, hx, hy = sweep(points, weights, linear[0], linear[1], cosine, sine, order)
     return float(lo), np.array([ox, oy]), float(hi), np.array([hx, hy])

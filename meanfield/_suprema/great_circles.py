@@ -38,7 +38,7 @@ def great_circle_search(problem: Problem, starts: Array | None, rng: Any) -> tup
     for sign in (-1.0, 1.0):
         order = ascending if sign < 0.0 else ascending[::-1]
         chosen = _spread_out(candidates, order, climbs)
-        climbed = [climb(problem, candidates[k], sign, rounds) for k in chosen]
+        climbed = [_climb(problem, candidates[k], sign, rounds) for k in chosen]
         found.append(max(climbed, key=lambda pair: pair[1])[0])
     return found[0], found[1]
 
@@ -80,16 +80,12 @@ def _spread_out(candidates: Array, order: NDArray[np.intp], count: int) -> list[
     return chosen
 
 
-def climb(
-    problem: Problem, v: Array, sign: float, rounds: int, smoothing: float = 0.3
-) -> tuple[Array, float]:
-    """Improve sign * G from v by great circles; returns the direction and sign * G there.
-
-    `smoothing` is the first width of the kinks: small, it keeps to the hill on which v stands.
-    """
+def _climb(problem: Problem, v: Array, sign: float, rounds: int) -> tuple[Array, float]:
+    """Improve sign * G from v by great circles; returns the direction and sign * G there."""
     points, weights, linear = problem.points, sign * problem.weights, sign * problem.linear
     z = points @ v
     best = float(np.maximum(z, 0.0) @ weights + v @ linear)
+    smoothing = 0.3
     for _ in range(rounds):
         active = (
             0.5 * (1.0 + np.clip(z / smoothing, -1.0, 1.0))

@@ -8,46 +8,57 @@ from typing import Any
 import numpy as np
 
 from meanfield._suprema import sphere_extremes
-from meanfield._suprema.great_circles import climb
 from meanfield._suprema.reduce import reduce
+from meanfield.norms._climbs import climbs
 from meanfield.norms._points import bend
 from solvers._rng import generator
 from solvers.protocols import Array
 
-CLIMBED = 24  # starts that are improved in a round, for either sign
 CIRCLES = 60  # great circles that each of them may search
-HILL = 0.02  # width of the kinks, in units of |z|, that a climb from an atom begins with: it is to stay on its hill
+WIDE = 0.3  # width of the kinks that a climb begins with
+HILL = 0.02  # ... from an atom, which is to stay on its hill
 
 
 @dataclass(frozen=True, eq=False)
 class Supremum:
-    """``max |G_q|`` on the sphere: attained at `v` (with sign), never above `bound` if `exact`."""
+    """``max |G_q|`` on the sphere.
 
-    attained: float
-    bound: float
+    `height` is never below it if `exact`, and the highest value found otherwise; `v` (k, r) are the highest
+    directions with `values` G_q.
+    """
+
+    height: float
     v: Array
-    sign: float
+    values: Array
     exact: bool
     how: str
 
 
-def supremum(Z: Array, slope: float, q: Array, starts: Array | None = None, rng: Any = 0) -> Supremum:
-    """Exact to rank 3, a multistart search beyond."""
-    found = sphere_extremes(Z, q, slope, starts=starts, rng=rng)
-    bound = max(found.upper_bound, -found.lower_bound)
-    if found.highest >= -found.lowest:
-        return Supremum(found.highest, bound, found.argmax, 1.0, found.exact, found.how)
-    return Supremum(-found.lowest, bound, found.argmin, -1.0, found.exact, found.how)
+def supremum(Z: Array, slope: float, q: Array, near: Array, rng: Any) -> Supremum:
+    """Exact to rank 3; beyond, the highest of the directions `near` and of a search from these and many others."""
+    found = sphere_extremes(Z, q, slope, starts=near, rng=rng)
+    v, values = np.stack([found.argmax, found.argmin]), np.array([found.highest, found.lowest])
+    if found.exact:
+        return Supremum(max(found.upper_bound, -found.lower_bound), v, values, True, found.how)
+    attained = max(
+        float(np.abs(values).max()), float(np.abs(bend(near @ Z.T, 1.0, slope) @ q).max(initial=0.0))
+    )
+    return Supremum(attained, v, values, False, found.how)
 
 
-def hills(Z: Array, slope: float, q: Array, atoms: Array, rng: Any) -> Array:
-    """Local maxima of |G_q|, (k, r): all of them in rank 2, those found by climbing beyond."""
+def hills(Z: Array, slope: float, q: Array, atoms: Array, rng: Any, count: int) -> tuple[Array, Array]:
+    """Local maxima of |G_q| and the values of G_q there: all of them in rank 2, those found by climbing beyond.
+
+    Climbs start from the `atoms` and from the `count` highest among random directions and the points themselves.
+    """
     rank = Z.shape[1]
     if rank == 1:
-        return np.array([[1.0], [-1.0]])
-    if rank == 2:
-        return _on_circle(Z, slope, q)
-    return _climbed(Z, slope, q, atoms, rng)
+        v = np.array([[1.0], [-1.0]])
+    elif rank == 2:
+        v = _on_circle(Z, slope, q)
+    else:
+        v = _climbed(Z, slope, q, atoms, rng, count)
+    return v, bend(v @ Z.T, 1.0, slope) @ q
 
 
 def _on_circle(Z: Array, slope: float, q: Array) -> Array:
@@ -79,26 +90,26 @@ def _on_circle(Z: Array, slope: float, q: Array) -> Array:
     return np.asarray(points[local])
 
 
-def _climbed(Z: Array, slope: float, q: Array, atoms: Array, rng: Any) -> Array:
+def _climbed(Z: Array, slope: float, q: Array, atoms: Array, rng: Any, count: int) -> Array:
     problem = reduce(Z, q, slope)
     if problem.rank <= 2:
         extremes = sphere_extremes(Z, q, slope)
         return np.stack([extremes.argmin, extremes.argmax])
     draw = generator(rng, "norms")
-    random = draw.standard_normal((8 * CLIMBED, problem.rank))
-    starts = np.concatenate([atoms @ problem.basis.T, random, problem.points, -problem.points])
-    norms = np.linalg.norm(starts, axis=1)
-    # an atom among them stands near its hill already
-    near = np.arange(starts.shape[0]) < atoms.shape[0]
-    near, starts = near[norms > 0.0], starts[norms > 0.0] / norms[norms > 0.0, None]
+    random = draw.standard_normal((4 * count, problem.rank))
+    # each atom stands near its hill already; of the rest, the highest are climbed from
+    near = _units(atoms @ problem.basis.T)
+    far = _units(np.concatenate([random, problem.points, -problem.points]))
+    starts = np.concatenate([near, far])
     height = np.maximum(starts @ problem.points.T, 0.0) @ problem.weights + starts @ problem.linear
-    found = []
-    for sign in (1.0, -1.0):
-        order = np.argsort(-sign * height, kind="stable")
-        for k in order[:CLIMBED]:
-            if sign * height[k] > 0.0:
-                found.append(climb(problem, starts[k], sign, CIRCLES, HILL if near[k] else 0.3)[0])
-    if not found:
-        return np.zeros((0, Z.shape[1]))
-    tops = np.stack(found) @ problem.basis
-    return np.asarray(tops / np.linalg.norm(tops, axis=1, keepdims=True))
+    highest = near.shape[0] + np.argsort(-np.abs(height[near.shape[0] :]), kind="stable")[:count]
+    chosen = np.concatenate([np.arange(near.shape[0]), highest])
+    widths = np.where(chosen < near.shape[0], HILL, WIDE)
+    tops, _ = climbs(problem.points, problem.weights, problem.linear, np.ascontiguousarray(starts[chosen]),
+                     np.where(height[chosen] < 0.0, -1.0, 1.0), widths, CIRCLES)  # fmt: skip
+    return _units(tops @ problem.basis)
+
+
+def _units(v: Array) -> Array:
+    norms = np.linalg.norm(v, axis=1)
+    return np.asarray(v[norms > 0.0] / norms[norms > 0.0, None])

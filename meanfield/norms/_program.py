@@ -14,7 +14,7 @@ from solvers._rng import generator
 from solvers._threads import one_blas_thread
 from solvers.protocols import Array
 
-LP_TOLERANCE = 1e-10  # of HiGHS, its smallest
+TOLERANCES = (1e-9, 1e-10, 1e-8, 1e-7)  # of HiGHS, in the order tried: no one of them serves all programs
 VANISHING = (
     1e-9  # t below this (points of norm at most 1, |y| at most 1) counts as 0: the limit of HiGHS's tolerance
 )
@@ -22,6 +22,11 @@ SAME = 1e-11  # directions nearer to each other than this are one column
 PIVOTS = 100  # of the simplex method, a row: a program that needs more is cycling
 PATIENCE_SECONDS = 30.0  # for one program: no sound one comes near it
 PATIENCE = 2  # rounds without any network that fits, after which columns are added that span all functions
+CLIMBED = 64  # starts of climbs in a round, beside the atoms; from there
+CLIMBED_MOST = 512  # ... to here, as long as they find fewer than
+FEW = 5  # columns
+CLIMBED_FEW = 16  # in rank 3, where the best direction is known exactly
+PULL = 0.7  # how far the weights are pulled to the best so far
 SPARE = 200  # columns kept beside those in use
 
 
@@ -73,6 +78,17 @@ def solve(
         return _Generation(Z, slope, y, one_sided, tolerance, rng).run(max_rounds, starts)
 
 
+def weights_for(Z: Array, slope: float, y: Array, v: Array) -> Array | None:
+    """The p of the simplex for which no direction of `v`, of either sign, has a large ``sum_i p_i y_i bent(v.z_i)``."""
+    program = _Generation(Z, slope, y, True, 1e-6, 0)
+    columns = program.add(np.vstack([v, v]), np.repeat([1.0, -1.0], v.shape[0]))
+    try:
+        _, _, q = program.restricted(columns)
+    except _Stalled:
+        return None
+    return np.asarray(np.maximum(q * y, 0.0))
+
+
 class _Generation:
     def __init__(self, Z: Array, slope: float, y: Array, one_sided: bool, tolerance: float, rng: Any) -> None:
         self.Z, self.slope, self.y = Z, slope, y
@@ -82,32 +98,36 @@ class _Generation:
         self.phi = np.zeros((0, Z.shape[0]))  # s_j bent(v_j.z_i)
         self.sign = np.zeros(0)
         self.spanning = False
+        self.climbed = CLIMBED
+        self.best, self.centre = (
+            np.inf,
+            np.zeros(Z.shape[0]),
+        )  # the least M(q) met, or its estimate, and its q
         self.low, self.atoms = 0.0, (self.v, np.zeros(0))
         self.high, self.q, self.exact, self.how = np.inf, np.zeros(Z.shape[0]), False, ""
 
     # -- columns --------------------------------------------------------------------------------------------
 
     def add(self, v: Array, sign: Array) -> NDArray[np.intp]:
-        """Add signed columns that are not there yet; the numbers of all of them."""
-        numbers = []
-        for direction, s in zip(v, sign, strict=True):
-            if self.v.shape[0]:
-                apart = np.abs(self.v - direction).max(axis=1) + np.abs(self.sign - s)
-                nearest = int(np.argmin(apart))
-                if apart[nearest] <= SAME:
-                    numbers.append(nearest)
-                    continue
-            numbers.append(self.v.shape[0])
-            self.v = np.vstack([self.v, direction])
-            self.sign = np.append(self.sign, s)
-            self.phi = np.vstack([self.phi, s * bend(self.Z @ direction, 1.0, self.slope)])
-        return np.array(numbers, dtype=np.intp)
+        """Add the signed columns that are not there yet; the numbers of all of them."""
+        numbers = np.full(v.shape[0], -1, dtype=np.intp)
+        if self.v.shape[0] and v.shape[0]:
+            cosine = np.where(sign[:, None] == self.sign, v @ self.v.T, -1.0)
+            nearest = np.argmax(cosine, axis=1)
+            same = np.abs(self.v[nearest] - v).max(axis=1) <= SAME
+            numbers[same & (self.sign[nearest] == sign)] = nearest[same & (self.sign[nearest] == sign)]
+        new = np.flatnonzero(numbers < 0)
+        numbers[new] = self.v.shape[0] + np.arange(new.size)
+        self.v = np.vstack([self.v, v[new]])
+        self.sign = np.append(self.sign, sign[new])
+        self.phi = np.vstack([self.phi, sign[new, None] * bend(v[new] @ self.Z.T, 1.0, self.slope)])
+        return numbers
 
     def begin(self, starts: Array | None) -> NDArray[np.intp]:
         n, rank = self.Z.shape
         q = self.y / max(float(np.abs(self.y) @ np.abs(self.y)), 1e-300)
         units = self.Z / np.linalg.norm(self.Z, axis=1, keepdims=True)
-        parts = [hills(self.Z, self.slope, q, units[:0], self.draw), units[: 2 * SPARE]]
+        parts = [hills(self.Z, self.slope, q, units[:0], self.draw, CLIMBED)[0], units[: 2 * SPARE]]
         if starts is not None:
             parts.append(starts)
         if rank > 1:
@@ -120,40 +140,53 @@ class _Generation:
 
     def restricted(self, columns: NDArray[np.intp]) -> tuple[float, Array, Array]:
         """t, c >= 0 with sum 1 and q with <q, y> = 1 of the program over these columns."""
-        from scipy.optimize import linprog
+        for near in TOLERANCES:
+            found = (
+                self._least_mass(columns, near)
+                if self.low > 0.0 or self.spanning
+                else self._most(columns, near)
+            )
+            if found is not None:
+                return found
+        raise _Stalled
 
-        n, k = self.Z.shape[0], columns.size
-        phi = self.phi[columns]
-        # Before the scale of the network is known its masses can be huge, and the smallest tolerance out of reach.
-        near = 1e-8 if self.low == 0.0 else LP_TOLERANCE
-        options = {"primal_feasibility_tolerance": near, "dual_feasibility_tolerance": near,
-                   "maxiter": PIVOTS * (n + 10), "time_limit": PATIENCE_SECONDS}  # fmt: skip
-        if self.low > 0.0 or self.spanning:
-            # t is known to be positive, or expected to be: f = y, least mass. Better scaled where t is small.
-            scale = self.low or 1.0
-            cost, rows = np.ones(k), (phi * np.sign(self.y) if self.one_sided else phi).T
-            wanted = scale * (np.ones(n) if self.one_sided else self.y)
-            sides = {"A_ub": -rows, "b_ub": -wanted} if self.one_sided else {"A_eq": rows, "b_eq": wanted}
-            result = linprog(cost, **sides, method="highs", options=options)
-            if result.status != 0:
-                raise _Stalled(result.message)
-            marginals = -result.ineqlin.marginals if self.one_sided else result.eqlin.marginals
-            q = marginals * (np.sign(self.y) if self.one_sided else 1.0)
-            mass = float(result.x.sum())
-            return scale / mass, result.x / mass, q / float(q @ self.y)
-        cost = np.append(np.zeros(k), -1.0)
-        mass_row = np.append(np.ones(k), 0.0)[None, :]
+    def _least_mass(self, columns: NDArray[np.intp], near: float) -> tuple[float, Array, Array] | None:
+        """Where t is known to be positive, or expected to be: f = t0 y with least mass, well scaled for small t."""
+        scale = self.low or 1.0
+        n, phi = self.y.size, self.phi[columns]
         if self.one_sided:
-            rows = np.column_stack([-(phi * np.sign(self.y)).T, np.ones(n)])
-            result = linprog(cost, A_ub=np.vstack([rows, mass_row]), b_ub=np.append(np.zeros(n), 1.0),
-                             method="highs", options=options)  # fmt: skip
+            result = _highs(near, np.ones(columns.size), A_ub=-(phi * self.y).T, b_ub=np.full(n, -scale))
+            if result is None:
+                return None
+            q = -result.ineqlin.marginals * self.y
         else:
-            rows = np.column_stack([-phi.T, self.y])
-            result = linprog(cost, A_ub=mass_row, b_ub=[1.0], A_eq=rows, b_eq=np.zeros(n), method="highs",
-                             options=options)  # fmt: skip
-        if result.status != 0:
-            raise _Stalled(result.message)
-        q = -result.ineqlin.marginals[:n] * np.sign(self.y) if self.one_sided else -result.eqlin.marginals
+            # Neighbouring points have nearly the same row. The same equations with orthonormal rows:
+            frame, triangle = np.linalg.qr(phi)
+            diagonal = np.abs(np.diag(triangle))
+            if diagonal.size < n or diagonal.min() <= 1e-14 * diagonal.max():
+                frame, triangle = phi, np.eye(n)
+            wanted = scale * np.linalg.solve(triangle.T, self.y)
+            result = _highs(near, np.ones(columns.size), A_eq=frame.T, b_eq=wanted)
+            if result is None:
+                return None
+            q = np.linalg.solve(triangle, result.eqlin.marginals)
+        mass = float(result.x.sum())
+        return scale / mass, result.x / mass, q / float(q @ self.y)
+
+    def _most(self, columns: NDArray[np.intp], near: float) -> tuple[float, Array, Array] | None:
+        """The greatest t for mass 1, whether 0 or not."""
+        n, rows = self.y.size, self.phi[columns].T
+        cost = np.append(np.zeros(columns.size), -1.0)
+        mass_row = np.append(np.ones(columns.size), 0.0)[None, :]
+        if self.one_sided:
+            table = np.column_stack([-self.y[:, None] * rows, np.ones(n)])
+            result = _highs(near, cost, A_ub=np.vstack([table, mass_row]), b_ub=np.append(np.zeros(n), 1.0))
+        else:
+            table = np.column_stack([-rows, self.y])
+            result = _highs(near, cost, A_ub=mass_row, b_ub=[1.0], A_eq=table, b_eq=np.zeros(n))
+        if result is None:
+            return None
+        q = -result.ineqlin.marginals[:n] * self.y if self.one_sided else -result.eqlin.marginals
         return float(result.x[-1]), result.x[:-1], q / float(q @ self.y)
 
     # -- rounds ---------------------------------------------------------------------------------------------
@@ -173,20 +206,30 @@ class _Generation:
             used = columns[c > 0.0]
             joined = self.primal(used, c[c > 0.0]) if used.size else used
             fresh = self.dual(q, t, self.v[used])
-            if (self.low == 0.0 and self.high <= VANISHING) or self.low >= (1.0 - self.tolerance) * self.high:
+            if self.finished() or self.exhausted(np.setdiff1d(np.union1d(fresh, joined), columns)):
                 break
-            if not fresh.size and not np.setdiff1d(joined, columns).size:
-                break
-            reduced = self.phi[columns] @ q
-            spare = columns[np.argsort(-reduced, kind="stable")[: used.size + SPARE]]
+            height = self.phi @ q
+            spare = np.argsort(-height, kind="stable")[: used.size + SPARE]
             columns = np.unique(np.concatenate([used, spare, joined, fresh]))
             if self.low == 0.0 and rounds == PATIENCE:
                 columns, self.spanning = (
                     np.union1d(columns, self.add(*spanning(self.Z, self.y, self.draw))),
                     True,
                 )
+        if np.isinf(self.high):
+            self.bound(self.centre if np.isfinite(self.best) else self.weights(q), self.v[used])
         v, c = self.atoms
         return Solution(self.low, self.high, v, c, self.q, self.exact, rounds, self.how)
+
+    def finished(self) -> bool:
+        """The bracket is closed, or it is clear that nothing fits."""
+        if self.low == 0.0:
+            return self.high <= VANISHING
+        return self.low >= (1.0 - self.tolerance) * self.high
+
+    def exhausted(self, new: NDArray[np.intp]) -> bool:
+        """No column is new, and none is left to be looked for."""
+        return not new.size and (self.Z.shape[1] <= 3 or self.climbed >= CLIMBED_MOST)
 
     def primal(self, used: NDArray[np.intp], c: Array) -> NDArray[np.intp]:
         """Join atoms of one cell; keep the network if it is the best so far; the columns it stands on."""
@@ -202,23 +245,54 @@ class _Generation:
             self.low, self.atoms = t, (self.v[numbers], self.sign[numbers] * mass / (t * mass.sum()))
         return numbers
 
-    def dual(self, q: Array, t: float, atoms: Array) -> NDArray[np.intp]:
-        """Look for columns with q.phi > t; the bound M(q) if q is the best so far."""
+    def weights(self, q: Array) -> Array:
+        """q with the signs that it must have, and <q, y> = 1."""
         if self.one_sided:
-            q = np.maximum(q * np.sign(self.y), 0.0) * np.sign(self.y)
-            q = q / float(q @ self.y)
-        v = hills(self.Z, self.slope, q, atoms, self.draw)
-        values = bend(v @ self.Z.T, 1.0, self.slope) @ q
-        over = np.abs(values) > t * (1.0 + 0.1 * self.tolerance)
-        v, values = v[over], values[over]
-        if self.Z.shape[1] <= 2 or not v.size or np.abs(values).max() < t * (1.0 + 1e-2):
-            top = supremum(self.Z, self.slope, q, np.vstack([atoms, v]), self.draw)
-            height = top.bound if top.exact else max(top.attained, *np.abs(values), 0.0)
-            if height < self.high:
-                self.high, self.q, self.exact, self.how = height, q, top.exact, top.how
-            if top.attained > t * (1.0 + 0.1 * self.tolerance):
-                v, values = np.vstack([v, top.v]), np.append(values, top.sign)
-        return self.add(v, np.where(values > 0.0, 1.0, -1.0))
+            q = np.maximum(q * self.y, 0.0) * self.y
+        return np.asarray(q / float(q @ self.y))
+
+    def dual(self, q: Array, t: float, atoms: Array) -> NDArray[np.intp]:
+        """Columns with q.phi > t.
+
+        They are looked for on the hills of G_s, with s between q and the best weights so far: restricted programs
+        have solutions far apart, whose average is better than either. If there are none for s, on those of G_q.
+        """
+        q = self.weights(q)
+        above = t * (1.0 + 0.1 * self.tolerance)
+        rank = self.Z.shape[1]
+        pulls = (0.0,) if rank <= 2 or np.isinf(self.best) else (PULL, 0.0)
+        for pull in pulls:
+            s = pull * self.centre + (1.0 - pull) * q
+            v, values = hills(
+                self.Z, self.slope, s, atoms, self.draw, self.climbed if rank > 3 else CLIMBED_FEW
+            )
+            if rank <= 3:
+                v = np.vstack([v, self.bound(s, atoms)])
+            elif float(np.abs(values).max()) < self.best:
+                self.best, self.centre = float(np.abs(values).max()), s
+            height = bend(v @ self.Z.T, 1.0, self.slope) @ q
+            over = np.abs(height) > above
+            if over.any():
+                break
+        if rank > 3 and (over.sum() < FEW or t >= (1.0 - self.tolerance) * self.best):
+            # The fewer hills are found that are too high, the more of them are looked for.
+            if self.climbed < CLIMBED_MOST:
+                self.climbed *= 2
+                self.best = np.inf
+            else:
+                v = np.vstack([v, self.bound(self.centre, v)])
+                height = bend(v @ self.Z.T, 1.0, self.slope) @ q
+                over = np.abs(height) > above
+        return self.add(v[over], np.where(height[over] > 0.0, 1.0, -1.0))
+
+    def bound(self, q: Array, near: Array) -> Array:
+        """M(q), kept if it is the least so far; the directions that attain it."""
+        top = supremum(self.Z, self.slope, q, near, self.draw)
+        if top.height < self.high:
+            self.high, self.q, self.exact, self.how = top.height, q, top.exact, top.how
+        if self.Z.shape[1] <= 3 and top.height < self.best or q is self.centre:
+            self.best, self.centre = top.height, q
+        return top.v
 
 
 def spanning(Z: Array, y: Array, draw: np.random.Generator) -> tuple[Array, Array]:
@@ -250,6 +324,16 @@ def spanning(Z: Array, y: Array, draw: np.random.Generator) -> tuple[Array, Arra
         v.append(np.stack([u + step, tries[best], u - step]))
         sign.append(np.sign(y[i] or 1.0) * np.array([1.0, -1.0, 1.0]))
     return np.vstack(v), np.concatenate(sign)
+
+
+def _highs(near: float, cost: Array, **constraints: Any) -> Any:
+    """The solution of the program, or None where HiGHS gives up."""
+    from scipy.optimize import linprog
+
+    pivots = PIVOTS * (cost.size + 10)
+    options = {"primal_feasibility_tolerance": near, "dual_feasibility_tolerance": near, "maxiter": pivots}
+    result = linprog(cost, **constraints, method="highs", options={**options, "time_limit": PATIENCE_SECONDS})
+    return result if result.status == 0 else None
 
 
 class _Stalled(Exception):

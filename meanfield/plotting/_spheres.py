@@ -22,7 +22,7 @@ Path = str | os.PathLike[str]
 
 def sphere(
     measure: Any,
-    first_variation: Callable[[Array], Any],
+    first_variation: Callable[[Array], Any] | None = None,
     *,
     level: float | None = None,
     teacher: Any = None,
@@ -40,19 +40,20 @@ def sphere(
     ----------
     measure : ParticleMeasure
         Layers a, w (and b), or positions on the sphere; 2 or 3 inner weights, the bias counted.
-    first_variation : callable, (k, d) -> (k,)
+    first_variation : callable, (k, d) -> (k,), optional
         g on unit vectors, for example ``lambda u: objective.first_variation(mu, np.c_[np.ones(len(u)), u])``.
+        Without it the atoms alone are drawn.
     level : float, optional
         Drawn as contours of g = +-level: with penalty lam on the mass of a signed measure, atoms of an optimum sit
         where ``<R'(f), phi> = -+lam`` and nowhere is its absolute value larger.
     teacher : ParticleMeasure, optional
         Open markers at its directions.
     name : str
-        Of g, for the colour bar.
+        Of g, for the colour bar; the whole label if it is not F'.
     resolution : int
         Points along the equator are twice as many.
     ax, csv
-        Axes to draw on; a file for the values of g.
+        Axes to draw on; a file for the values of g, or for the signed masses where there is no g.
     """
     points, masses, signs = merged(*_directions(measure, "measure"), radius=0.03)
     truth = None if teacher is None else _directions(teacher, "teacher")
@@ -70,6 +71,8 @@ def sphere(
         where = place(points)
         dots(ax, where[:, 0], where[:, 1], masses, colours(signs), zorder=6)
     if csv is not None:
+        if first_variation is None:
+            grid, values = points, signs * masses
         write_csv(csv, {**{f"u{k + 1}": column for k, column in enumerate(grid.T)}, "value": values})
     return ax
 
@@ -98,12 +101,14 @@ def _directions(measure: Any, role: str) -> tuple[Array, Array, Array]:
     return points[kept] / norms[kept, None], (masses * norms)[kept], signs[kept]
 
 
-def _values(first_variation: Callable[[Array], Any], grid: Array) -> Array:
+def _values(first_variation: Callable[[Array], Any] | None, grid: Array) -> Array:
+    if first_variation is None:
+        return np.zeros(len(grid))
     return _check.array(first_variation(grid), "first_variation(directions)", shape=(len(grid),))
 
 
 def _circle(
-    ax: Axes, first_variation: Callable[[Array], Any], level: float | None, resolution: int, name: str
+    ax: Axes, first_variation: Callable[[Array], Any] | None, level: float | None, resolution: int, name: str
 ) -> tuple[Array, Array]:
     angles = np.linspace(0, 2 * np.pi, 4 * resolution + 1)
     grid = np.column_stack([np.cos(angles), np.sin(angles)])
@@ -115,18 +120,20 @@ def _circle(
                            vmin=-top, vmax=top, shading="gouraud", rasterized=True, zorder=1)  # fmt: skip
     # The ring, where the atoms sit, has the colours; the curve runs outside around its own zero circle.
     ax.plot(*(base * grid).T, color=FAINT, lw=0.7, zorder=2)
-    ax.plot(*((base + height * values / top)[:, None] * grid).T, color=NEUTRAL, lw=1.3, zorder=3)
+    if first_variation is not None:
+        ax.plot(*((base + height * values / top)[:, None] * grid).T, color=NEUTRAL, lw=1.3, zorder=3)
     for edge in (-1, 1) if level is not None else ():
         radius = base + edge * height * float(level or 0) / top
         ax.plot(*(radius * grid).T, color=NEUTRAL, lw=0.8, ls=(0, (2, 2)), zorder=2)
     ax.set_xlim(-1.8, 1.8)
     ax.set_ylim(-1.8, 1.8)
-    colour_bar(ax, shades, f"first variation {name}", 0.7)
+    if first_variation is not None:
+        colour_bar(ax, shades, f"first variation {name}" if name == "$F'$" else name, 0.7)
     return grid, values
 
 
 def _map(
-    ax: Axes, first_variation: Callable[[Array], Any], level: float | None, resolution: int, name: str
+    ax: Axes, first_variation: Callable[[Array], Any] | None, level: float | None, resolution: int, name: str
 ) -> tuple[Array, Array]:
     longitude, latitude = np.meshgrid(
         np.linspace(-np.pi, np.pi, 2 * resolution), np.linspace(-np.pi / 2, np.pi / 2, resolution)
@@ -152,7 +159,8 @@ def _map(
         ax.plot(*_flatten(np.full(91, meridian), line).T, color="white", lw=0.4, alpha=0.7, zorder=2)
     for parallel in np.radians([-60, -30, 0, 30, 60]):
         ax.plot(*_flatten(2 * line, np.full(91, parallel)).T, color="white", lw=0.4, alpha=0.7, zorder=2)
-    colour_bar(ax, shades, f"first variation {name}", 0.7)
+    if first_variation is not None:
+        colour_bar(ax, shades, f"first variation {name}" if name == "$F'$" else name, 0.7)
     return grid, values
 
 
