@@ -58,6 +58,7 @@ def public() -> Iterator[tuple[str, Any]]:
         mf.finite.diagonal,
         mf.finite.linear,
         mf.kernels,
+        mf.norms,
         mf.plotting,
         mf.population,
         gallery,
