@@ -196,6 +196,16 @@ def test_gradient_flow_of_ten_weights_ends_in_the_closed_form(depth: int, alpha:
     np.testing.assert_allclose(dual.predictor(run.final), expected, atol=1e-8)
 
 
+def test_a_step_out_of_the_domain_is_refused_by_its_error_not_by_a_nan() -> None:
+    dual = DualFlow(ONE, TARGET, 0.1, 4)
+    outside = dual.velocity(0.0, np.array([60.0]), np.empty(1))
+    assert np.isfinite(outside).all() and outside[0] < -1e90
+    expected = limit(ONE, TARGET, 0.1, 4).w
+    for method in (solvers.DormandPrince(rtol=1e-3, first_step=100.0), solvers.RODAS4(rtol=1e-3)):
+        run = solvers.integrate(dual, dual.start(), 50.0, method=method)
+        np.testing.assert_allclose(dual.predictor(run.final), expected, atol=2e-2)
+
+
 @pytest.mark.parametrize("depth", [2, 3, 4])
 def test_the_two_flows_are_one(depth: int) -> None:
     flow, dual = DiagonalFlow(X, Y, depth), DualFlow(X, Y, 0.5, depth)

@@ -14,6 +14,9 @@ from solvers._threads import one_blas_thread
 from solvers.errors import InputError
 from solvers.protocols import Array, LowRank
 
+# Stands for weights outside of the domain of deep networks.
+OUTSIDE = 1e100
+
 
 def _digest(*parts: Array) -> str:
     digest = hashlib.sha256()
@@ -233,7 +236,10 @@ class DualFlow:
 
     def _weights(self, nu: Array) -> Array:
         with one_blas_thread():
-            return self.mirror.at(nu @ self.X).weights
+            t = nu @ self.X
+        found = self.mirror.at(t).weights
+        # A trial step may leave the domain of a deep network: weights that no tolerance accepts make it shorter.
+        return np.where(np.isnan(found) & np.isfinite(t), np.sign(t) * OUTSIDE, found)
 
     def pack(self, state: Any) -> Array:
         """nu."""
