@@ -304,18 +304,23 @@ class Objective:
         return self._velocity(measure)
 
     def _velocity(self, measure: ParticleMeasure) -> Array:
+        return self._motion(measure)[1]
+
+    def _motion(self, measure: ParticleMeasure) -> tuple[Array, Array]:
+        """int Phi dmu on the data, in the bits of ``_operator.integrate``, and the velocity of the particles."""
         points, evaluate = measure.positions, getattr(self._operator, "evaluate", None)
         if evaluate is None:
-            gradient = self._operator.pullback(points, self.residual(measure))[1]
+            raw = self._operator.integrate(points, measure.coefficients)
+            gradient = self._operator.pullback(points, self._respond(raw))[1]
         else:
-            gradient = evaluate(points, measure.coefficients, self._respond)[1]
+            raw, gradient = evaluate(points, measure.coefficients, self._respond)
         if measure.signs is not None:
             gradient = measure.signs[:, None] * gradient
         gradient = gradient + self.regularizer.gradient(points)
         np.negative(gradient, out=gradient)
         if self._mobility is not None:
             gradient *= self._mobility
-        return np.asarray(gradient)
+        return raw, np.asarray(gradient)
 
     def dissipation(self, measure: ParticleMeasure) -> float:
         """``-dF/dt = int |grad F'(mu)|^2 dmu`` along the flow (mobility-weighted where layers have rates)."""

@@ -87,8 +87,10 @@ class Auto:
         program = getattr(flow, "program", None)
         if program is not None:
             limit *= COMPILED
-            # a bound that costs next to nothing spares small runs the products
-            most = program.radius_bound(z) * (t_end - t)
+        # a bound that costs next to nothing spares short runs the products
+        bounded = getattr(flow if program is None else program, "radius_bound", None)
+        if bounded is not None:
+            most = bounded(z) * (t_end - t)
             if most <= limit:
                 return explicit, f"{kind}, and rho (t_end - t) is at most {most:.3g}"
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from meanfield._linear.bound import radius_bound
 from meanfield._linear.particles import ParticleLinearization, linearizable, near, rank
 
-__all__ = ["ParticleLinearization", "linearizable", "near", "rank"]
+__all__ = ["ParticleLinearization", "linearizable", "near", "radius_bound", "rank"]

@@ -129,6 +129,9 @@ class BoundParticles:
         """Configuration for provenance."""
         return {**self.flow.describe(), "width": int(self.shape[0])}
 
+    def _predictions(self, z: Array) -> Array:
+        return np.asarray(self.functional._predictions(self.measure(z)))
+
     def error_norm(self, z: Array, error: Array, rtol: float, atol: float) -> float:
         """RMS error in the predictions f (plus 1 % of the one in positions), in units of the tolerance.
 
@@ -141,8 +144,7 @@ class BoundParticles:
             errors = np.sqrt(np.mean(np.square(error.reshape(self.shape)), axis=0))
             sizes = np.sqrt(np.mean(np.square(z.reshape(self.shape)), axis=0))
             return (1.0 + POSITION_SHARE) * _rms(errors / (atol + rtol * sizes))
-        f = self.functional._predictions(self.measure(z))
-        other = self.functional._predictions(self.measure(z - error))
+        f, other = self._predictions(z), self.functional._predictions(self.measure(z - error))
         size = max(_rms(f), _rms(self.functional.y))
         return _rms(f - other) / (atol + rtol * size) + POSITION_SHARE * _rms(error) / (atol + rtol * _rms(z))
 

@@ -439,3 +439,42 @@ def test_path_norm_is_flat_where_its_gradient_is_set_to_zero() -> None:
     bound = mf.PathNorm(1.0).bind(mf.TwoLayer("tanh", d=2))
     second = bound.second(np.array([[0.0, 1.0, 2.0, 2.0], [1.0, 0.0, 0.0, 0.0]]))
     assert np.isfinite(second).all() and not second[1].any()
+
+
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "softplus", "relu", "quadratic"])
+@pytest.mark.parametrize("loss", [mf.SquaredLoss("sum"), mf.SoftMinMargin(), mf.LogisticLoss()])
+@pytest.mark.parametrize("a", [None, 1.5])
+def test_the_radius_from_norms_is_never_below_the_largest_eigenvalue(
+    activation: str, loss: Any, a: float | None
+) -> None:
+    rng = np.random.default_rng(3)
+    network = mf.TwoLayer(activation, d=3, scale=2.0, a=a, rates={"w": 3.0})
+    labels = np.where(rng.random(12) < 0.5, -1.0, 1.0)
+    objective = mf.Objective(network, rng.standard_normal((12, 3)), labels, loss, mf.Ridge(0.3))
+    for size in (0.1, 1.0, 4.0):
+        measure = mf.ParticleMeasure.gaussian(network, 8, rng=1, std=size)
+        bound = mf.WassersteinFlow(objective).prepare(measure)
+        z = bound.pack(measure)
+        linear = bound.linearize(0.0, z)
+        J = np.array([linear.product(e, np.empty_like(z)) for e in np.eye(z.size)])
+        largest = float(np.max(np.abs(np.linalg.eigvals(J))))
+        most = bound.radius_bound(z)
+        if activation == "quadratic":  # its slope has no bound
+            assert most == np.inf
+        else:
+            assert largest <= most <= 300.0 * largest
+
+
+def test_predictions_are_those_of_the_state_that_is_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    network = mf.TwoLayer("tanh", d=2)
+    objective = mf.Objective(network, rng.standard_normal((20, 2)), rng.standard_normal(20))
+    measure = mf.ParticleMeasure.gaussian(network, 64, rng=1)
+    bound = mf.WassersteinFlow(objective).prepare(measure)
+    z, error = bound.pack(measure), 1e-3 * rng.standard_normal(measure.positions.size)
+    fresh = bound.error_norm(z, error, 1e-3, 1e-6)
+    bound.velocity(0.0, z, np.empty_like(z))
+    assert bound.error_norm(z, error, 1e-3, 1e-6) == fresh  # what the velocity has seen, in the same bits
+    z[0] += 1.0
+    moved = mf.WassersteinFlow(objective).prepare(measure).error_norm(z, error, 1e-3, 1e-6)
+    assert bound.error_norm(z, error, 1e-3, 1e-6) == moved != fresh
