@@ -3,7 +3,7 @@
 Source: Chizat, Oyallon, Bach, 1812.07956 (2019) and Geiger, Spigler, Jacot, Wyart, 1906.08034 (2020), for the factor
 alpha that multiplies the network; no single figure of theirs, the problem is this project's.
 
-Quick preset: about 5 s, the film 30 s more. Paper preset: 1000 neurons and 96 frames, 20 s and 40 s (CPU).
+Quick preset: about 4 s, the film 10 s more. Paper preset: 1000 neurons and 64 frames, 7 s and 20 s (CPU).
 
 f(x) = alpha (1/m) sum_j a_j sigma(w_j x + b_j) learns five points of the line from neurons on the circle |(w, b)| = 1,
 in pairs a = +-1 (f = 0 at the start); sigma is a smooth ReLU, log(1 + e^(10 z))/10. Time is divided by alpha^2. Large
@@ -28,7 +28,7 @@ from meanfield.gallery import Claim, check_sizes
 from solvers.errors import InputError
 from solvers.protocols import Array
 
-LAZY = "Chizat, Oyallon, Bach 2019 (1812.07956): movement 1/alpha, the limit is the linearized model"
+LAZY = "Chizat, Oyallon, Bach 2019 (1812.07956), as remembered: movement 1/alpha, the limit is the linearized model"
 DOUBLED = "shared/theory/flows.md: slope -2 from a doubled start, whose second-order term cancels; smooth activations"
 OURS = "found for this project"
 
@@ -46,7 +46,7 @@ class Config:
     scales: tuple[float, ...] = (0.01, 1.0, 300.0)  # rich, intermediate, lazy
     further: tuple[float, ...] = (30.0, 300.0, 3000.0)  # for slopes
     width: int = 200
-    frames: int = 48
+    frames: int = 32
     level: float = 1e-4  # of the loss at the start, at which the film ends
     seed: int = 0
 
@@ -63,7 +63,7 @@ class Config:
 
     @classmethod
     def paper(cls) -> Config:
-        return cls(width=1000, frames=96, further=(30.0, 100.0, 300.0, 1000.0, 3000.0))
+        return cls(width=1000, frames=64, further=(30.0, 100.0, 300.0, 1000.0, 3000.0))
 
 
 def objective(scale: float) -> mf.Objective:
@@ -194,25 +194,29 @@ def draw(arrays: dict[str, Any]) -> Any:
 
 
 def animate(arrays: dict[str, Any]) -> Any:
-    """Above the neurons on the circle, below what the network and its kernel predict."""
+    """Above the neurons on the circle, below what the network and its linearization predict."""
     from matplotlib.animation import FuncAnimation
 
     with mf.plotting.style():
         figure, axes = mf.plotting.figure(2, 3, size=(9.6, 6.0))
-
-    def frame(k: int) -> list[Any]:
-        for i in range(3):
-            for row, part in enumerate((_circle, _prediction)):
-                axes[row, i].clear()
-                part(axes[row, i], arrays, i, k)
+        circles = [_circle(axes[0, i], arrays, i, -1) for i in range(3)]
+        lines = [_prediction(axes[1, i], arrays, i, -1) for i in range(3)]
         axes[1, 0].legend(loc="lower left")
-        return []
-
-    with mf.plotting.style():
-        frame(len(arrays["levels"]) - 1)
         # Once laid out, frames do not tremble.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
+
+    def frame(k: int) -> list[Any]:
+        for i, ((dots, words), (network, kernel)) in enumerate(zip(circles, lines, strict=True)):
+            places, sizes, colours = _dots(arrays["positions"][i, k])
+            dots.set_offsets(places)
+            dots.set_sizes(sizes)
+            dots.set_facecolors(colours)
+            words.set_text(_words(arrays, i, k))
+            network.set_ydata(arrays["predictions"][i, k])
+            kernel.set_ydata(arrays["kernel"][i, k])
+        return []
+
     return FuncAnimation(figure, frame, frames=len(arrays["levels"]), interval=120, init_func=list)
 
 
@@ -225,35 +229,48 @@ def _colour(i: int) -> str:
     return mf.plotting.COLOURS[(1, 2, 0)[i % 3]]
 
 
-def _circle(ax: Any, arrays: dict[str, Any], i: int, k: int) -> None:
-    """Directions of (w, b): positive outer weights on the outer circle, negative ones on the inner; area is mass."""
-    angle, share, sign = masses(arrays["positions"][i, k])
-    radius = np.where(sign > 0, 1.0, 0.8)
+def _dots(positions: Array) -> tuple[Array, Array, Any]:
+    """Where directions of (w, b) are drawn, how large, and how: positive outer weights outside, area is mass."""
+    angle, share, sign = masses(positions)
+    radius, turn = np.where(sign > 0, 1.0, 0.8), np.radians(angle)
+    places = np.column_stack([radius * np.cos(turn), radius * np.sin(turn)])
+    colours = np.where(sign > 0, mf.plotting.POSITIVE, mf.plotting.NEGATIVE)
+    return places, 1.0 + 12.0 * share.size * share, colours
+
+
+def _words(arrays: dict[str, Any], i: int, k: int) -> str:
+    t = arrays["t"][i, k]
+    clock = f"t = {t:.0f}" if t >= 100 else f"t = {t:.3g}"
+    return f"{clock}\n{100 * arrays['left'][i, k]:.2g} % of the loss"
+
+
+def _circle(ax: Any, arrays: dict[str, Any], i: int, k: int) -> tuple[Any, Any]:
+    places, sizes, colours = _dots(arrays["positions"][i, k])
     turn = np.radians(np.linspace(0, 360, 181))
     for r in (1.0, 0.8):
         ax.plot(r * np.cos(turn), r * np.sin(turn), color="#dddddd", lw=0.8, zorder=0)
-    x, y = radius * np.cos(np.radians(angle)), radius * np.sin(np.radians(angle))
-    colours = np.where(sign > 0, mf.plotting.POSITIVE, mf.plotting.NEGATIVE)
-    ax.scatter(x, y, s=1.0 + 12.0 * share.size * share, c=colours, alpha=0.45, linewidths=0)
+    dots = ax.scatter(*places.T, s=sizes, c=colours, alpha=0.45, linewidths=0)
     ax.set_xlim(-1.25, 1.25)
     ax.set_ylim(-1.25, 1.25)
     ax.set_aspect("equal")
     ax.set_axis_off()
     ax.set_title(_name(i, arrays["scales"][i]))
-    t = arrays["t"][i, k]
-    words = f"$t = {t:.0f}$" if t >= 100 else f"$t = {t:.3g}$"
-    words += f"\n{100 * arrays['left'][i, k]:.2g} % of the loss"
-    ax.text(0, 0, words, ha="center", va="center", fontsize=8.5)
+    return dots, ax.text(0, 0, _words(arrays, i, k), ha="center", va="center", fontsize=8.5)
 
 
-def _prediction(ax: Any, arrays: dict[str, Any], i: int, k: int) -> None:
+def _prediction(ax: Any, arrays: dict[str, Any], i: int, k: int) -> tuple[Any, Any]:
     ax.plot(SHOWN, arrays["regression"][i], ":", color="#999999", lw=1.3, label="kernel regression")
-    ax.plot(SHOWN, arrays["predictions"][i, k], color=_colour(i), lw=2.4, label="network")
-    ax.plot(SHOWN, arrays["kernel"][i, k], "--", color="#333333", lw=1.0, label="linearized, at this time")
+    (network,) = ax.plot(SHOWN, arrays["predictions"][i, k], color=_colour(i), lw=2.4, label="network")
+    (kernel,) = ax.plot(
+        SHOWN, arrays["kernel"][i, k], "--", color="#333333", lw=1.0, label="linearized, at this time"
+    )
     ax.plot(X, Y, "o", mfc="white", color="#333333", zorder=3)
     ax.set_ylim(-1.3, 1.0)
+    ax.set_xticks([-1, 0, 1])  # text is what a frame costs
+    ax.set_yticks([-1, 0, 1])
     ax.set_xlabel("$x$")
     ax.set_ylabel("$f(x)$" if i == 0 else "")
+    return network, kernel
 
 
 def _slopes(ax: Any, arrays: dict[str, Any]) -> None:

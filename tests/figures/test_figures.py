@@ -26,6 +26,7 @@ PUBLISHED = [
     "free_energy_landscape",
     "ghorbani_2019_limits",
     "gopalani_mukherjee_2022_sgd",
+    "lazy_to_rich_film",
     "luo_2021_phase_diagram",
     "mean_field_langevin_2022",
     "mei_2018_isotropic",
