@@ -326,16 +326,18 @@ class ProfiledObjective:
         return _Solution(dual, 0.5 * float(np.sum((self._target - image) ** 2)), square)
 
     def _gram(self, measure: ParticleMeasure) -> Array:
-        """A'A, (n, n), a block of particles at a time."""
-        n = self.X.shape[0]
+        """A'A, (n, n), a block of particles at a time; equal masses are a factor of the whole."""
+        n, mass = self.X.shape[0], measure.weights
+        equal = bool(np.all(mass == mass[0]))
         gram = np.zeros((n, n))
         size = max(1, BLOCK_BYTES // (8 * n))
-        root = self._scale * np.sqrt(measure.weights)
         for low in range(0, measure.width, size):
             block = slice(low, low + size)
-            A = np.asarray(self.network.features(measure.positions[block], self.X))
-            A = root[block, None] * A * self._root
-            gram += A.T @ A
+            rows = np.asarray(self.network.features(measure.positions[block], self.X))
+            if not equal:
+                rows = np.sqrt(mass[block, None]) * rows
+            gram += rows.T @ rows
+        gram *= self._root[:, None] * self._root * (self._scale**2 * (mass[0] if equal else 1.0))
         return gram
 
     def _columns(self, measure: ParticleMeasure) -> Any:

@@ -68,7 +68,7 @@ class LinearCrossover:
         a, w = measure.positions.T
         weight = measure.weights
         # through (a + w)^2 and (a - w)^2, so that s >= 2 |q| holds in rounding too
-        plus, minus = float(weight @ (a + w) ** 2), float(weight @ (a - w) ** 2)
+        plus, minus = float(np.sum(weight * (a + w) ** 2)), float(np.sum(weight * (a - w) ** 2))
         return cls(0.25 * (plus - minus), 0.5 * (plus + minus), target, second_moment)
 
     @property

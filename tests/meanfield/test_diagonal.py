@@ -152,6 +152,7 @@ def test_systems_of_any_shape_and_rank() -> None:
     np.testing.assert_allclose(limit(X, 1e-6 * Y, 1e-3).w, 1e-6 * limit(X, Y, 1.0).w, rtol=1e-11, atol=1e-20)
 
 
+# the quick preset of figures/woodworth_2020_bias.py runs more of these
 # -- the flow against it -------------------------------------------------------------------------------------------
 
 
@@ -172,7 +173,7 @@ def horizon(inputs: Any, targets: Any, alpha: float, depth: int) -> float:
     return float(30 / slowest + 50 * alpha ** (2.0 - depth))
 
 
-@pytest.mark.parametrize("alpha", [1e-3, 1e-2, 0.1, 1.0, 10.0])
+@pytest.mark.parametrize("alpha", [1e-3, 0.3, 10.0])
 @pytest.mark.parametrize("depth", [2, 3, 4])
 def test_gradient_flow_ends_in_the_closed_form(depth: int, alpha: float) -> None:
     expected, time = limit(ONE, TARGET, alpha, depth).w, horizon(ONE, TARGET, alpha, depth)

@@ -164,9 +164,9 @@ def test_implicit_methods_agree() -> None:
     profiled = problem().profiled(1e-4)
     measure = mf.ParticleMeasure.gaussian(profiled.network, 15, rng=0)
     flow = mf.WassersteinFlow(profiled)
-    reference = solvers.integrate(flow, measure, 50.0, method=solvers.DormandPrince(rtol=1e-8, atol=1e-11))
+    reference = solvers.integrate(flow, measure, 20.0, method=solvers.DormandPrince(rtol=1e-8, atol=1e-11))
     for method in (solvers.RODAS4(rtol=1e-6, atol=1e-9), solvers.EXPRB32(rtol=1e-6, atol=1e-9)):
-        run = solvers.integrate(flow, measure, 50.0, method=method)
+        run = solvers.integrate(flow, measure, 20.0, method=method)
         # the sum of some hundred steps' errors, each 1e-6 of positions of size 1
         np.testing.assert_allclose(run.final.positions, reference.final.positions, atol=2e-5)
     long = solvers.integrate(flow, measure, 1e5)

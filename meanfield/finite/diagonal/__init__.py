@@ -10,7 +10,7 @@ with t = X' nu: its limit is the w with X w = y of this form, which minimizes a 
 
 References
 ----------
-Woodworth et al., Kernel and rich regimes in overparametrized models, 2020 (2002.09277).
+Woodworth et al., Kernel and rich regimes in overparametrized models, 2020 (2002.09277, as remembered).
 """
 
 from __future__ import annotations

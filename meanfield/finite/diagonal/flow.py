@@ -258,7 +258,9 @@ class DualFlow:
 
     def default_record(self, t: float, z: Array) -> dict[str, float]:
         """The loss ``1/(2n) |X w - y|^2``, at every save."""
-        residual = self.X @ self._weights(z) - self.y
+        weights = self._weights(z)
+        with one_blas_thread():
+            residual = self.X @ weights - self.y
         return {"objective": float(0.5 * np.mean(residual * residual))}
 
     def linearize(self, t: float, z: Array) -> DualLinearization:
@@ -277,7 +279,9 @@ class DualLinearization:
 
     def __init__(self, flow: DualFlow, z: Array) -> None:
         self.flow, self.rank, self.weight = flow, flow.rank, np.ones(z.size)
-        self._slope = flow._rate * flow.mirror.at(z @ flow.X).slope
+        with one_blas_thread():
+            t = z @ flow.X
+        self._slope = flow._rate * flow.mirror.at(t).slope
 
     def product(self, v: Array, out: Array) -> Array:
         """J v into `out`."""

@@ -109,7 +109,7 @@ def limit(X: Any, y: Any, alpha: Any, depth: int = 2, least_squares: bool = Fals
 
     References
     ----------
-    Woodworth et al., 2020 (2002.09277), theorems 1 and 3.
+    Woodworth et al., 2020 (2002.09277, as remembered); the map for depth D >= 3 was derived again.
     """
     depth = checked_depth(depth)
     system = System(X, y, least_squares)

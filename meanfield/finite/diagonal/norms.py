@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from solvers import _check
+from solvers._threads import one_blas_thread
 from solvers.errors import InputError
 from solvers.protocols import Array
 
@@ -31,10 +32,13 @@ class System:
         if not self.X.any():
             left, values, rows = np.zeros((n, 0)), np.zeros(0), np.zeros((0, d))
         else:
-            left, values, rows = np.linalg.svd(self.X, full_matrices=False)
+            with one_blas_thread():
+                left, values, rows = np.linalg.svd(self.X, full_matrices=False)
         rank = int((values > max(n, d) * np.finfo(float).eps * values[0]).sum()) if values.size else 0
         self.left, self.values, self.rows = left[:, :rank], values[:rank], np.ascontiguousarray(rows[:rank])
-        inside = self.left @ (self.left.T @ self.y)
+        with one_blas_thread():
+            parts = self.left.T @ self.y
+            inside = self.left @ parts
         far, size = float(np.linalg.norm(self.y - inside)), float(np.linalg.norm(self.y))
         if far > CONSISTENT * size and not least_squares:
             raise InputError(
@@ -42,7 +46,7 @@ class System:
                 f"{n} equations; pass least_squares=True for the limit among the least-squares solutions"
             )
         self.target = inside
-        self.b = (self.left.T @ self.y) / self.values
+        self.b = parts / self.values
 
 
 def checked_data(X: Any, y: Any) -> tuple[Array, Array]:
@@ -78,7 +82,8 @@ def least_norm(X: Any, y: Any, weights: Any = None, least_squares: bool = False)
     """
     system = System(X, y, least_squares)
     root = 1.0 / np.sqrt(_scaled(weights, system.X.shape[1]))
-    return np.asarray(root * np.linalg.lstsq(system.rows * root, system.b, rcond=None)[0])
+    with one_blas_thread():
+        return np.asarray(root * np.linalg.lstsq(system.rows * root, system.b, rcond=None)[0])
 
 
 def basis_pursuit(X: Any, y: Any, weights: Any = None, least_squares: bool = False) -> Array:
@@ -121,5 +126,6 @@ def basis_pursuit(X: Any, y: Any, weights: Any = None, least_squares: bool = Fal
     w = solved.x[:d] - solved.x[d:]
     support = np.flatnonzero(w)
     polished = np.zeros(d)
-    polished[support] = np.linalg.lstsq(system.rows[:, support], system.b, rcond=None)[0]
+    with one_blas_thread():
+        polished[support] = np.linalg.lstsq(system.rows[:, support], system.b, rcond=None)[0]
     return polished
