@@ -258,7 +258,7 @@ def test_descent_directions() -> None:
     [
         ((X, Y, 0.0), "alpha must be positive.*basis_pursuit"),
         ((X, Y, -1.0), "alpha must be positive"),
-        ((X, Y, np.inf), "alpha holds"),
+        ((X, Y, np.inf), "alpha must be finite.*least_norm"),
         ((X, Y, np.full(3, 0.1)), "one entry for each of the 10 weights"),
         ((X, Y, 1e-80), "alpha\\*\\*2 must be between.*basis_pursuit"),
         ((X, Y, 1e-30, 4), "alpha\\*\\*6 must be between"),

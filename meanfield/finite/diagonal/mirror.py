@@ -141,7 +141,9 @@ def _depths(size: Array, p: float) -> Array:
 
 def checked_alpha(alpha: Any, d: int | None, depth: int) -> Array:
     """alpha as (d,), or one sentence; as it is where d is None."""
-    scale = _check.array(alpha, "alpha", ndim=(0, 1))
+    scale = _check.array(alpha, "alpha", ndim=(0, 1), finite=False)
+    if not np.isfinite(scale).all():
+        raise InputError(f"alpha must be finite, not {alpha}; least_norm(X, y) is the limit for large alpha")
     if d is not None and scale.ndim == 1 and scale.shape != (d,):
         raise InputError(
             f"alpha must be a number or have one entry for each of the {d} weights, not {scale.shape}"
