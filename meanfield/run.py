@@ -143,9 +143,13 @@ class Run(Trajectory):
         observers : sequence
             As of `solvers.integrate`.
         """
-        from meanfield.flows import LinearizedFlow
+        from meanfield.flows import SGD, LinearizedFlow, WassersteinFlow
         from solvers import integrate
 
+        if self.flow is not None and not isinstance(self.flow, (SGD, WassersteinFlow)):
+            raise InputError(
+                f"linearized() goes beside a WassersteinFlow or SGD, not {type(self.flow).__name__}"
+            )
         keep = "all" if len(self.states) == len(self.t) else "ends"
         flow = LinearizedFlow(self.objective, self.initial, getattr(self.flow, "time_unit", "flow"))
         run: Run = integrate(

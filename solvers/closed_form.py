@@ -28,7 +28,7 @@ class ClosedForm:
         """The steppable object of one run from (t, z) to t_end."""
         if not hasattr(flow, "solution"):
             raise InputError(
-                f"ClosedForm() needs a flow with a method solution(h, z, out), which {type(flow).__name__} lacks here; "
+                "ClosedForm() needs a flow with a method solution(h, z, out), which this one lacks here; "
                 "use solvers.Auto()"
             )
         return ClosedFormStepper(flow, t, z, t_end)

@@ -29,7 +29,8 @@ def largest_stable_step(flow: Any, state: Any, t: float = 0.0, method: Any = Non
 
     rho is the fastest rate of decay at the state, the largest ``-lambda`` over eigenvalues of the Jacobian of the
     velocity (activation patterns held at kinks); another explicit method has its own interval of stability in the
-    place of 2. Modes that grow by themselves set no limit. A step h of `SGD` is judged by its mean, the full batch: at
+    place of 2. Modes that grow by themselves set no limit; one that oscillates
+    without decay leaves Euler's method no step at all, 0. A step h of `SGD` is judged by its mean, the full batch: at
     the optimum of noisy data it needs less. Along a run rho changes: ask again at its end, near which training with a
     larger step cannot stay (the edge of stability).
 
@@ -93,8 +94,11 @@ def _rates(linear: Any, velocity: Array) -> Array:
     if size <= DENSE:
         with one_blas_thread():
             found = np.linalg.eigvals(_dense(linear, size))
-        # what rounding leaves of zero is no rate
-        return np.asarray(found[found.real < -1e-12 * np.abs(found).max(initial=0.0)])
+        # what rounding leaves of zero is no rate; an oscillation that does not decay may limit the step too
+        zero = 1e-12 * np.abs(found).max(initial=0.0)
+        return np.asarray(
+            found[(found.real < -zero) | ((found.real <= zero) & (np.abs(found.imag) > 1e3 * zero))]
+        )
     weight = linear.weight
     least = (
         _lowest_real(linear, velocity) if weight is None else _lowest_symmetric(linear, np.asarray(weight))
@@ -162,6 +166,7 @@ def _limit(tableau: ButcherTableau, rate: complex) -> float:
     # |R|^2 - 1 is a polynomial in s = h |rate| without a constant: its positive roots are where stability may end
     square = np.convolve(c, c.conj()).real
     square[0] -= 1.0
+    square[np.abs(square) < 1e-14] = 0.0  # terms that cancel, on the imaginary axis
     powers = np.trim_zeros(square[1:], "b")
     roots = np.roots(powers[::-1])
     real = np.sort(roots.real[(np.abs(roots.imag) <= 1e-9 * np.abs(roots)) & (roots.real > 1e-9)])

@@ -118,6 +118,19 @@ def test_reports_show_themselves(lazy: Any, tmp_path: Path) -> None:
     assert "kernel_distance" in (tmp_path / "report.csv").read_text()
 
 
+def test_a_run_that_diverged_has_a_report() -> None:
+    network = mf.TwoLayer("relu", d=2)
+    objective = mf.Objective(network, X, Y)
+    flow = mf.WassersteinFlow(objective)
+    mu = mf.ParticleMeasure.gaussian(network, 10, rng=0)
+    run: Any = solvers.integrate(flow, mu, 1e5, method=solvers.Euler(step=100.0), on_divergence="record")
+    assert run.status.name == "diverged"
+    with np.errstate(over="ignore", invalid="ignore"):
+        report = run.regime(NEW, Y_NEW)
+    assert report.relative_movement > 1e10 and report.kernel_change > 1e10
+    assert report.plot() is not None and "RegimeReport" in repr(report)
+
+
 @pytest.mark.parametrize("kind", ["logistic", "cross_entropy", "huber", "outputs"])
 def test_other_losses_and_several_outputs(kind: str) -> None:
     labels = np.where(Y > 0, 1.0, -1.0)
@@ -239,6 +252,7 @@ def test_what_cannot_be_compared_is_refused_in_one_sentence(lazy: Any) -> None:
     assert np.isnan(conic.regime().kernel_distance)
     refused: list[tuple[Any, str]] = [
         (lambda: mf.regime(X), "run must be a run"),
+        (lambda: conic.linearized(), "beside a WassersteinFlow or SGD"),
         (lambda: mf.regime((ok, ok)), "pass X= and y="),
         (lambda: mf.regime((ok, "end"), X=X, y=Y), "the end must be a mf.diagnostics.Model"),
         (lambda: mf.regime((ok, ok), X=X, y=Y[:3]), "y must have one entry"),

@@ -63,6 +63,11 @@ def test_rotations_are_judged_by_their_complex_rates() -> None:
     # lambda = -1 +- 3i: |1 + h lambda| = 1 at h = 2/10
     matrix = np.array([[-1.0, 3.0], [-3.0, -1.0]])
     assert mf.largest_stable_step(lambda x: matrix @ x, np.ones(2)) == pytest.approx(0.2, rel=1e-7)
+    turn = np.array([[0.0, 3.0], [-3.0, 0.0]])
+    assert mf.largest_stable_step(lambda x: turn @ x, np.ones(2)) == 0.0
+    # the fourth-order method damps i s up to s = 2 sqrt(2)
+    fourth = mf.largest_stable_step(lambda x: turn @ x, np.ones(2), method=solvers.RK4)
+    assert fourth == pytest.approx(np.sqrt(8) / 3, rel=1e-6)
 
 
 def test_growing_modes_set_no_limit() -> None:

@@ -70,13 +70,19 @@ def regime(
     if few.shape[0] > points:
         chosen = np.sort(generator(rng, "regime").choice(few.shape[0], size=points, replace=False))
         few, labels = few[chosen], None if labels is None else labels[chosen]
-    before, after = ends.kernels(few)
+    with np.errstate(over="ignore", invalid="ignore"):  # a run that diverged is data too
+        before, after = ends.kernels(few)
     found: dict[str, Any] = dict(
         zip(("relative_movement", "relative_distance"), ends.movement(), strict=True)
     )
     size = float(np.linalg.norm(before))
-    found["kernel_change"] = float(np.linalg.norm(after - before)) / size if size > 0.0 else math.inf
+    known = bool(np.isfinite(after).all())
+    found["kernel_change"] = (
+        float(np.linalg.norm(after - before)) / size if size > 0.0 and known else math.inf
+    )
     for name, kernel in (("before", before), ("after", after)):
+        if not np.isfinite(kernel).all():
+            continue
         found[f"eigenvalues_{name}"] = np.linalg.eigvalsh(kernel)[::-1].clip(min=0.0)
         if np.trace(kernel) > 0.0:
             found[f"effective_rank_{name}"] = kernels.effective_rank(kernel)

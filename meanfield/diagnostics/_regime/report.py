@@ -148,6 +148,7 @@ class RegimeReport(Mapping[str, float]):
                 ("after", "at the end", "o-"),
             ):
                 values = getattr(self, f"eigenvalues_{name}")
+                values = values if values.size else np.full(index.size, np.nan)  # of a run that diverged
                 total = values.sum()
                 share = values / total if total > 0 else np.full(values.size, np.nan)
                 columns[name] = share
