@@ -225,39 +225,29 @@ def by_width(config: Config, X: Array, y: Array, rng: np.random.Generator) -> di
     """Margins of trained networks of each width, and the bracket of gamma_1 found from the neurons of the widest.
 
     `published`: 2 margin/beta of the published updates at its best; beta = (1/m) sum |theta_j|^2 is 2 TV for balanced
-    neurons, whence the 2. `flow`: margin/TV of the gradient flow (a lower certificate) when its mass TV, `mass`, has
-    come to `margin_mass`.
+    neurons, whence the 2. `lower`: margin/TV of the gradient flow when TV has come to `margin_mass`, and `upper`: the
+    least bound that weights p of the data give which are those of training or best for the network's directions.
     """
     net, steps = network(X.shape[1]), schedule(config, config.iterations)
     looks = np.cumsum(steps)[np.unique(np.geomspace(1, steps.size, 40).astype(int)) - 1]
     flow = mf.WassersteinFlow(mf.Objective(net, X, y, loss=mf.SoftMinMargin()))
 
-    def margin(mu: Any) -> float:
-        return float((y * net.predict(mu, X)).min())
-
     def over_beta(mu: Any) -> float:
-        return 2 * margin(mu) / float(np.mean(np.sum(mu.positions**2, axis=1)))
+        return 2 * float((y * net.predict(mu, X)).min()) / float(np.mean(np.sum(mu.positions**2, axis=1)))
 
     table = []
     for m in config.margin_widths:
         start = mf.ParticleMeasure.gaussian(net, m, rng=rng)
-        run = both_layers([X], [y], [start], steps, save=looks, record={"margin": over_beta})[0]
+        published = both_layers([X], [y], [start], steps, save=looks, record={"margin": over_beta})[0]
         # The updates shake once step times mass is about 1; a method that holds the error of predictions does not.
-        end = solvers.integrate(
+        run = solvers.integrate(
             flow, start, LONGEST, method=solvers.RKC2(rtol=1e-2, atol=1e-2), save=np.linspace(0, LONGEST, 201),
             until=lambda mu: variation(mu) > config.margin_mass,
-        ).final  # fmt: skip
-        table.append((run["margin"].max(), margin(end) / variation(end), variation(end)))
-    found = mf.norms.margin_f1(X, y, starts=end, tolerance=config.margin_tolerance)
-    columns = np.array(table).T
-    return {
-        "published": columns[0],
-        "flow": columns[1],
-        "mass": columns[2],
-        "gamma_1": np.array([found.low, found.high]),
-        "certified": np.array(found.certified),
-        "atoms": np.array(found.measure.width),
-    }
+        )  # fmt: skip
+        table.append((published["margin"].max(), *mf.norms.margins(run), variation(run.final)))
+    found = mf.norms.margin_f1(X, y, starts=run.final, tolerance=config.margin_tolerance)
+    columns = dict(zip(("published", "lower", "upper", "mass"), np.array(table).T, strict=True))
+    return columns | {"gamma_1": np.array([found.low, found.high]), "certified": np.array(found.certified)}
 
 
 def margins(config: Config, rng: np.random.Generator) -> dict[str, Any]:
@@ -268,12 +258,12 @@ def margins(config: Config, rng: np.random.Generator) -> dict[str, Any]:
     found = {name: np.array([one[name] for one in each]) for name in each[0]}
     zeros = [np.hstack([X[:, :3], np.zeros((config.margin_n, d - 3))]) for d in config.paddings]
     found["gamma_1_zeros"] = np.array([tuple(mf.norms.margin_f1(Z, y, tolerance=1e-4)) for Z in zeros])
-    found["gamma_2_zeros"] = np.array([gamma_2(Z, y) for Z in zeros])
+    found["gamma_2_zeros"] = np.array([mf.norms.margin_f2(Z, y) for Z in zeros])
     cubes = {d: exclusive_or(d) for d in range(2, LARGEST_CUBE + 1)}
     found["gamma_1_cubes"] = np.array(
         [tuple(mf.norms.margin_f1(*cubes[d], tolerance=1e-6)) for d in config.cubes]
     )
-    found["gamma_2_cubes"] = np.array([gamma_2(*cube) for cube in cubes.values()])
+    found["gamma_2_cubes"] = np.array([mf.norms.margin_f2(*cube) for cube in cubes.values()])
     return found
 
 
@@ -281,12 +271,6 @@ def exclusive_or(d: int) -> tuple[Array, Array]:
     """All x in {-1, 1}^d with labels x_1 x_2: d - 2 coordinates of noise, in all their combinations."""
     X = np.array(list(product([-1.0, 1.0], repeat=d)))
     return X, X[:, 0] * X[:, 1]
-
-
-def gamma_2(X: Array, y: Array) -> float:
-    """Margin in the reproducing kernel of directions uniform on the sphere."""
-    K2 = mf.kernels.random_features(X, activation=mf.ReLU(), directions="sphere")
-    return float(mf.kernels.hard_margin(K2, y).margin)
 
 
 def compute(config: Config, rng: np.random.Generator) -> dict[str, Any]:
@@ -401,8 +385,9 @@ def _paddings(ax: Any, arrays: dict[str, Any]) -> None:
         ax.loglog(x, law, color="#777777", lw=1, ls=(0, (1, 1.5)))
         text = "$d^{-1}$" if power == -1 else "$d^{-1/2}$"
         ax.annotate(
-            text, (x[-1], law[-1]), xytext=(-4, -12), textcoords="offset points", ha="right", fontsize=8.5
+            text, (x[-1], law[-1]), xytext=(4, -11), textcoords="offset points", ha="right", fontsize=8.5
         )
+    ax.set_ylim(bottom=0.2 * arrays["gamma_2_zeros"][-1])
     ticks = [t for t in (2, 3, 4, 6, 8, 12, 25, 50) if t <= max(d[-1], every[-1])]
     ax.set_xticks(ticks, [str(t) for t in ticks])
     ax.minorticks_off()
@@ -422,7 +407,8 @@ def _widths(ax: Any, arrays: dict[str, Any]) -> None:
         ax.axhspan(low, high, color=colour, alpha=0.3, lw=2.0)
         kind = "certified" if arrays["certified"][i] else "heuristic above"
         ax.plot([], [], color=colour, lw=5, alpha=0.3, label=rf"$\gamma_1$, $d = {d}$ ({kind})")
-        ax.plot(m, arrays["flow"][i], "o-", color=colour, label="margin/TV, gradient flow")
+        ax.plot(m, arrays["upper"][i], "^:", color=colour, lw=1, label="dual certificate, gradient flow")
+        ax.plot(m, arrays["lower"][i], "o-", color=colour, label="margin/TV, gradient flow")
         ax.plot(
             m,
             arrays["published"][i],
@@ -459,7 +445,7 @@ def claims(arrays: dict[str, Any]) -> list[Claim]:
     low, high = arrays["gamma_1"].T
     zeros, cubes = arrays["gamma_1_zeros"], arrays["gamma_1_cubes"]
     power = np.polyfit(np.log(np.arange(2, LARGEST_CUBE + 1)), np.log(arrays["gamma_2_cubes"]), 1)[0]
-    alone = arrays["flow"] / high[:, None]
+    alone = arrays["lower"] / high[:, None]
     law = arrays["gamma_2_zeros"] * np.sqrt(arrays["paddings"])
     found = [
         Claim.above(
@@ -477,6 +463,10 @@ def claims(arrays: dict[str, Any]) -> list[Claim]:
         ),
         Claim.below(
             "and no network has a larger margin: largest share", alone.max(), 1.0 + 1e-9, source=THEORY
+        ),
+        Claim.above(
+            "nor a dual certificate below it: least one, in lower ends of gamma_1",
+            (arrays["upper"] / low[:, None]).min(), 1.0 - 1e-9, source=THEORY,
         ),
         Claim.above(
             "The widest network has a larger margin than the narrowest: least difference, in gamma_1",

@@ -69,7 +69,8 @@ def test_margins_of_the_flow_lie_below_the_bracket_and_near_it() -> None:
     found = figure.by_width(config, X, y, np.random.default_rng(0))
     low, high = found["gamma_1"]
     # any network bounds gamma_1 from below; log(20)/500 is what the soft-min may cost
-    assert found["certified"] and high - np.log(20) / 500 - 0.05 * high < found["flow"][0] <= high
+    assert found["certified"] and high - np.log(20) / 500 - 0.05 * high < found["lower"][0] <= high
+    assert low <= found["upper"][0]
     assert found["mass"][0] > 500.0 and low <= high
 
 
@@ -84,6 +85,7 @@ def test_a_cell_of_both_sweeps_is_computed_once() -> None:
         ({"ds": (2, 15)}, "at least 3"),
         ({"paddings": (5, 9)}, "paddings"),
         ({"draws": 1}, "draws"),
+        ({"cubes": (2, 9)}, "cubes"),
         ({"ns": (32,), "n": 64}, "128"),
     ],
 )
