@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
 import traceback
@@ -98,7 +99,8 @@ def _compute(
     work: Work, task: Task, seeds: tuple[int, ...], stopped: Callable[[], bool] | None
 ) -> list[dict[str, Any]]:
     begun = time.perf_counter()
-    given = {**work.fixed, **task.values}
+    # What a cell does to its arguments must not reach the next cell, which may run here or elsewhere.
+    given = copy.deepcopy({**work.fixed, **task.values})
     if work.takes == "rng":
         given["rng"] = seeds[0]
     elif work.takes == "rngs":
@@ -167,6 +169,12 @@ def _record(result: Any, work: Work, task: Task, seed: int) -> dict[str, Any]:
             encoded = encode.encode(_as_array(value, name), repr(name))
         except InputError as problem:
             raise Refused(f"what the cell returned: {problem}") from None
+        if not encode.is_plain(encoded):
+            # Reading a table must not import what its files name.
+            raise Refused(
+                f"the cell returned {name!r} = {encode.label(encoded)}; return numbers, texts and small arrays, its "
+                "str(...) for one"
+            )
         if name in task.labels or name in ("seed", "status"):
             # A report may repeat its parameter (`scale`); the table has it once.
             there = task.labels.get(name, seed if name == "seed" else None)
@@ -181,13 +189,20 @@ def _record(result: Any, work: Work, task: Task, seed: int) -> dict[str, Any]:
 
 
 def _as_array(value: Any, name: str) -> Any:
-    """Lists of one shape are arrays."""
+    """Lists of one shape are arrays, and arrays of no axes are numbers."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return value[()]
     if not isinstance(value, (list, tuple)) or hasattr(value, "_fields"):
         return value
     try:
-        return np.asarray(value)
+        found = np.asarray(value)
     except ValueError:
         raise InputError(f"{name!r} is a list of lists of different lengths; return arrays") from None
+    if found.dtype.kind == "U" and not all(
+        isinstance(item, str) for item in np.asarray(value, dtype=object).flat
+    ):
+        raise InputError(f"{name!r} is a list of texts and numbers; return those under a name each")
+    return found
 
 
 def _mapping(result: Any) -> Mapping[Any, Any]:

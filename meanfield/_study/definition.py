@@ -20,6 +20,8 @@ from solvers.errors import InputError
 
 # Columns of the table, and what the cell is given beside its configuration.
 RESERVED = ("seed", "status", "rng", "rngs")
+# What stands beside the axes in `Table.mean` and `Table.problems`.
+BESIDE = ("mean", "low", "high", "seeds", "diverged", "failed", "message", "time", "traceback")
 
 
 @dataclass(frozen=True)
@@ -192,9 +194,7 @@ def _product(axes: Any) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
         raise InputError(
             f"axes must be a mapping of lists, {{'scale': [0.1, 1.0]}}, or a list of configurations, not {axes!r}"
         )
-    names = tuple(axes)
-    for name in names:
-        _check_name(name)
+    names = _axis_names(axes)
     values = [_axis(name, axes[name]) for name in names]
     return names, [dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*values)]
 
@@ -223,6 +223,7 @@ def _axis(name: str, values: Any) -> list[Any]:
         if text in seen:
             raise InputError(f"axis {name!r} has {encode.label(value)!r} twice; leave one out")
         seen.add(text)
+    _check_equal(name, encoded)
     return encoded
 
 
@@ -232,9 +233,7 @@ def _listed(axes: Iterable[Any]) -> tuple[tuple[str, ...], list[dict[str, Any]]]
         raise InputError("axes is an empty list; give at least one configuration")
     if not all(isinstance(row, Mapping) for row in rows):
         raise InputError("a list of configurations holds one mapping of parameter to value for each")
-    names = tuple(rows[0])
-    for name in names:
-        _check_name(name)
+    names = _axis_names(rows[0])
     found: list[dict[str, Any]] = []
     seen: dict[str, int] = {}
     for k, row in enumerate(rows):
@@ -249,6 +248,8 @@ def _listed(axes: Iterable[Any]) -> tuple[tuple[str, ...], list[dict[str, Any]]]
             raise InputError(f"configurations {seen[text]} and {k} are the same; leave one out")
         seen[text] = k
         found.append(encoded)
+    for name in names:
+        _check_equal(name, [row[name] for row in found])
     return names, found
 
 
@@ -260,6 +261,26 @@ def _fixed(fixed: Any) -> dict[str, Any]:
     for name in fixed:
         _check_name(name)
     return {name: encode.encode(value, f"fixed[{name!r}]") for name, value in fixed.items()}
+
+
+def _axis_names(axes: Mapping[Any, Any]) -> tuple[str, ...]:
+    for name in axes:
+        _check_name(name)
+        if name in BESIDE:
+            raise InputError(
+                f"an axis cannot be called {name!r}, as table.mean or table.problems has that beside the axes; choose "
+                "another name"
+            )
+    return tuple(axes)
+
+
+def _check_equal(name: str, encoded: list[Any]) -> None:
+    """Two values of an axis that are equal would be one in means and pictures."""
+    seen: dict[Any, Any] = {}
+    for value in map(encode.label, encoded):
+        other = seen.setdefault(value, value)
+        if repr(other) != repr(value):
+            raise InputError(f"axis {name!r} has {other!r} and {value!r}, which are equal; keep one of them")
 
 
 def _check_name(name: Any) -> None:

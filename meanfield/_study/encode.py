@@ -22,6 +22,8 @@ from solvers.errors import FileFormatError, InputError
 
 # Results and parameters are small; what is not belongs in a file of its own.
 LARGEST = 2**24
+# Python itself refuses to write integers of more than 4300 digits.
+LONGEST = 2**13
 KNOWN = "numbers, texts, arrays, tuples, lists, dicts, NamedTuples, dataclasses and functions of a module"
 
 
@@ -30,12 +32,16 @@ def encode(value: Any, where: str) -> Any:
     if value is None or isinstance(value, (bool, str)) and type(value) in (bool, str, np.str_):
         return str(value) if isinstance(value, str) else value
     if type(value) is int:
+        if value.bit_length() > LONGEST:
+            raise InputError(
+                f"{where} holds an integer of {value.bit_length()} bits; at most {LONGEST} are written down"
+            )
         return value
     if type(value) is float:
         return value if math.isfinite(value) else {"float": repr(value)}
     if type(value) is complex:
         return {"complex": [encode(value.real, where), encode(value.imag, where)]}
-    if isinstance(value, np.generic) and value.dtype.kind in "biufc":
+    if isinstance(value, np.generic) and value.dtype.kind in "biufc" and not _is_extended(value.dtype):
         return encode(value.item(), where)
     if isinstance(value, np.ndarray):
         return _array(value, where)
@@ -114,6 +120,19 @@ def label(text: Any) -> Any:
     return f"{text['object'].rpartition(':')[2]}({inner})"
 
 
+def is_plain(text: Any) -> bool:
+    """Whether decoding imports nothing: no type or function is in it."""
+    if isinstance(text, list):
+        return all(map(is_plain, text))
+    if not isinstance(text, dict):
+        return True
+    if "tuple" in text:
+        return is_plain(text["tuple"])
+    if "dict" in text:
+        return all(map(is_plain, text["dict"].values()))
+    return "name" not in text and "object" not in text
+
+
 def canonical(text: Any) -> str:
     """One text for one encoding."""
     return json.dumps(text, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -165,8 +184,15 @@ def _code(value: Any) -> dict[str, str]:
     return {} if found is None else {"code": found}
 
 
+def _is_extended(dtype: np.dtype[Any]) -> bool:
+    """Longer than 64 bits: bytes differ from machine to machine, and some of them mean nothing."""
+    return dtype.type in (np.longdouble, np.clongdouble)
+
+
 def _array(value: np.ndarray[Any, Any], where: str) -> dict[str, Any]:
-    if value.dtype.kind not in "biufcU":
+    if np.ma.isMaskedArray(value):
+        raise InputError(f"{where} holds a masked array, whose mask would be lost; use .filled(numpy.nan)")
+    if value.dtype.kind not in "biufcU" or _is_extended(value.dtype):
         raise InputError(
             f"{where} holds an array of {value.dtype}; arrays must hold numbers, booleans or texts"
         )

@@ -40,7 +40,7 @@ def study(
     cell : function
         A pure function of its parameters. It returns a mapping of names to numbers, texts or small arrays, or an
         object with ``as_dict()`` such as a `RegimeReport`; the same names for every configuration. It runs with one
-        BLAS thread, since sums depend on their number.
+        BLAS thread, since sums depend on their number, and with its own copies of its arguments.
     axes : mapping of lists, or list of mappings
         ``{"scale": [...], "width": [...]}`` stands for the product, the first axis outermost; a list holds the
         configurations themselves. Values: numbers, texts, arrays, plug-ins such as ``mf.ReLU()``, tuples.
@@ -113,6 +113,8 @@ def study(
             engines.check_sendable(work, "another process")
         elif method is not None:
             engines.check_sendable(work, "the executor's processes")
+        if not run:
+            load.check_findable(cell)
         if (count or method is not None) and run:
             guard.check_main("executor starts processes")
         store.write_study(place, asked)

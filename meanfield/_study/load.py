@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import sys
@@ -48,6 +49,18 @@ def read(folder: Path) -> definition.Definition:
             f"or put a {MANIFEST} there"
         )
     return asked
+
+
+def check_findable(cell: Callable[..., Any]) -> None:
+    """Refuse a cell that nobody could import who has only its name and file."""
+    there = definition.describe(cell)
+    with contextlib.suppress(InputError):
+        if there["file"] is not None and encode.resolve(f"{there['module']}:{there['name']}") is cell:
+            return
+    raise InputError(
+        f"`meanfield study run` cannot find the cell {there['name']!r} by its name: define it with `def` at the top of "
+        "a file"
+    )
 
 
 def _import(name: str, file: str | None) -> ModuleType:

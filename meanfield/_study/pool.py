@@ -26,6 +26,9 @@ from solvers.provenance import THREADS
 FALSE_STARTS = 3
 # Seconds that a worker may take to end.
 LINGER = 5.0
+# Seconds after which workers are looked at, though none said anything: what a cell forked holds their pipes open when
+# they die.
+GLANCE = 5.0
 
 
 class _Worker:
@@ -79,7 +82,8 @@ class Pool:
             self._employ()
             told: dict[Any, _Worker] = {worker.pipe: worker for worker in self.workers}
             told |= {worker.process.sentinel: worker for worker in self.workers}
-            for worker in {told[sign] for sign in wait(list(told))}:
+            signs = {told[sign] for sign in wait(list(told), GLANCE)}
+            for worker in signs or {one for one in self.workers if not one.process.is_alive()}:
                 # what a worker said before it died counts
                 if worker.pipe.poll():
                     self._hear(worker)

@@ -11,7 +11,7 @@ import numpy as np
 from meanfield._study import encode, store
 from meanfield._study.definition import Definition
 from meanfield._study.table import Table
-from solvers.errors import InputError
+from solvers.errors import FileFormatError, InputError
 
 
 def read_table(asked: Definition, folder: Path, status: str) -> Table:
@@ -36,9 +36,7 @@ def read_table(asked: Definition, folder: Path, status: str) -> Table:
             else:
                 same.check(record)
                 found.append((place, record))
-    done = [
-        {k: encode.decode(v) for k, v in r["values"].items()} for _, r in found if r["status"] == store.DONE
-    ]
+    done = [_values(record) for _, record in found if record["status"] == store.DONE]
     names = tuple(done[0]) if done else ()
     blanks = {name: _blank([values.get(name) for values in done]) for name in names}
     results = iter(done)
@@ -69,34 +67,39 @@ def read_table(asked: Definition, folder: Path, status: str) -> Table:
     return Table(rows, asked.axes, names, problems, missing, status, stats, folder, seconds)
 
 
+def _values(record: dict[str, Any]) -> dict[str, Any]:
+    """What the cell returned; a folder of somebody else's must not make this process import anything."""
+    values = record["values"]
+    if not all(map(encode.is_plain, values.values())):
+        raise FileFormatError(
+            f"the result {record['key']}.json names types or functions, which results do not hold; delete it"
+        )
+    return {name: encode.decode(value) for name, value in values.items()}
+
+
 class Names:
     """All cells return the same names."""
 
     def __init__(self) -> None:
-        self.names: list[str] | None = None
-        self.where = ""
+        self.first: dict[str, Any] | None = None
 
     def check(self, record: dict[str, Any]) -> None:
         if record["status"] != store.DONE:
             return
-        names = list(record["values"])
-        where = ", ".join(
-            [
-                *(f"{k}={encode.decode(v)!r}" for k, v in record["configuration"].items()),
-                f"seed={record['seed']}",
-            ]
-        )
-        if self.names is None:
-            self.names, self.where = names, where
-        elif set(names) != set(self.names):
+        if self.first is None:
+            self.first = record
+        elif record["values"].keys() != self.first["values"].keys():
             raise InputError(
-                f"the cell returned {_text(self.names)} at {self.where}, but {_text(names)} at {where}; return the "
-                "same names everywhere, with NaN where there is nothing"
+                f"the cell returned {_text(self.first)}, but {_text(record)}; return the same names everywhere, with "
+                "NaN where there is nothing"
             )
 
 
-def _text(names: list[str]) -> str:
-    return ", ".join(map(repr, names)) or "nothing"
+def _text(record: dict[str, Any]) -> str:
+    """``"'error' at scale=1.0, seed=0"``"""
+    place = {name: encode.label(value) for name, value in record["configuration"].items()}
+    where = ", ".join(f"{name}={value!r}" for name, value in (place | {"seed": record.get("seed")}).items())
+    return f"{', '.join(map(repr, record['values'])) or 'nothing'} at {where}"
 
 
 def _versions(records: list[dict[str, Any]]) -> dict[str, list[str]]:

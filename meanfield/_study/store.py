@@ -53,9 +53,19 @@ def read_result(folder: Path, key: str, failed: bool = True) -> dict[str, Any] |
     for path in paths if failed else paths[:1]:
         with contextlib.suppress(OSError, ValueError):
             record = json.loads(path.read_text(encoding="utf-8"))
-            if isinstance(record, dict) and record.get("key") == key and "status" in record:
-                return record
+            if _is_record(record, key):
+                found: dict[str, Any] = record
+                return found
     return None
+
+
+def _is_record(record: Any, key: str) -> bool:
+    """A file that a disk or an editor has damaged may still be JSON."""
+    if not isinstance(record, dict) or record.get("key") != key:
+        return False
+    if record.get("status") != DONE:
+        return record.get("status") in (DIVERGED, FAILED, REFUSED)
+    return all(isinstance(record.get(part), dict) for part in ("configuration", "values"))
 
 
 def await_result(folder: Path, key: str) -> dict[str, Any]:
@@ -111,9 +121,14 @@ def read_study(folder: Path) -> Definition | None:
 
 def write_study(folder: Path, definition: Definition) -> None:
     """Make the folder and write what is asked into it."""
-    (folder / CELLS).mkdir(parents=True, exist_ok=True)
     text = {"format": KIND, "version": VERSION, **definition.to_json()}
-    write_text(folder / STUDY, json.dumps(text, indent=1, allow_nan=False) + "\n")
+    try:
+        (folder / CELLS).mkdir(parents=True, exist_ok=True)
+        write_text(folder / STUDY, json.dumps(text, indent=1, allow_nan=False) + "\n")
+    except OSError as problem:
+        raise InputError(
+            f"the folder {str(folder)!r} of the study cannot be written ({problem.strerror}); choose another"
+        ) from None
 
 
 def open_study(folder: Path, wanted: Definition, changed: str) -> Definition:

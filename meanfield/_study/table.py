@@ -101,7 +101,7 @@ class Table:
             self._check(name, self.columns)
             test = _test(value, [row[name] for row in self.rows])
             if not any(test(row[name]) for row in self.rows) and not callable(value):
-                known = ", ".join(map(str, _distinct(self.rows, name)[:12]))
+                known = ", ".join(list(dict.fromkeys(str(row[name]) for row in self.rows))[:12])
                 raise InputError(f"no row has {name} = {value!r}; there are {known}")
             keep = keep._only(name, test)
         return keep
@@ -306,7 +306,10 @@ def _brief(value: Any) -> str:
 
 def _test(value: Any, column: list[Any]) -> Callable[[Any], bool]:
     """Whether an entry of a column is `value`, or one of the values in it."""
-    if callable(value) and not isinstance(value, type):
+    is_one_of_them = getattr(value, "__qualname__", None) in [
+        held for held in column if isinstance(held, str)
+    ]
+    if callable(value) and not isinstance(value, type) and not is_one_of_them:
         return lambda held: bool(value(held))
     if not isinstance(value, (list, set, np.ndarray, range)):
         return _equal(value)
@@ -321,7 +324,10 @@ def _equal(value: Any) -> Callable[[Any], bool]:
 
     def same(held: Any) -> bool:
         if isinstance(held, float) and isinstance(wanted, (int, float)):
-            return bool(np.isclose(held, wanted, rtol=1e-9, atol=0.0))  # typed with fewer digits
+            # typed with fewer digits
+            return bool(np.isclose(held, wanted, rtol=1e-9, atol=0.0, equal_nan=True))
+        if isinstance(held, (np.ndarray, list, tuple, dict)):
+            held = encode.label(encode.encode(held, "the table"))
         return bool(held == wanted)
 
     return same

@@ -82,7 +82,7 @@ def curves(
             ax.set_ylim(bottom=0.4 * np.nanmin(mean))
         _mark_lost(ax, lost, partial, _ill(means))
         if names is not None:
-            ax.set_xticks(range(len(names)), names)
+            _name_ticks(ax, names)
         ax.set_xlabel(x)
         ax.set_ylabel(y)
         if ax.get_legend_handles_labels()[0]:
@@ -158,7 +158,7 @@ def phase_map(
         ax.set_xlim(left[0], right[-1])
         ax.set_ylim(bottom[0], top[-1])
         if across_names is not None:
-            ax.set_xticks(range(len(across_names)), across_names)
+            _name_ticks(ax, across_names)
         if up_names is not None:
             ax.set_yticks(range(len(up_names)), up_names)
         ax.set_xlabel(x)
@@ -221,6 +221,12 @@ def _positions(values: Sequence[Any]) -> tuple[Array, list[str] | None]:
         return np.array(values, dtype=np.float64), None
     distinct = list(dict.fromkeys(values))
     return np.array([distinct.index(v) for v in values], dtype=np.float64), [_text(v) for v in distinct]
+
+
+def _name_ticks(ax: Axes, names: Sequence[str]) -> None:
+    """Names below an axis; aslant where they would run into each other."""
+    many = sum(map(len, names)) > 40
+    ax.set_xticks(range(len(names)), names, **({"rotation": 25, "ha": "right"} if many else {}))
 
 
 def is_geometric(values: Any) -> bool:
