@@ -225,8 +225,10 @@ def _positions(values: Sequence[Any]) -> tuple[Array, list[str] | None]:
 
 def _name_ticks(ax: Axes, names: Sequence[str]) -> None:
     """Names below an axis; aslant where they would run into each other."""
-    many = sum(map(len, names)) > 40
-    ax.set_xticks(range(len(names)), names, **({"rotation": 25, "ha": "right"} if many else {}))
+    if sum(map(len, names)) > 40:
+        ax.set_xticks(range(len(names)), names, rotation=25, ha="right")
+    else:
+        ax.set_xticks(range(len(names)), names)
 
 
 def is_geometric(values: Any) -> bool:

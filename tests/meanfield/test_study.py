@@ -959,6 +959,12 @@ def test_pictures(table: Table, tmp_path: Path) -> None:
     narrow = table.select(scale=1.0, width=[10, 100]).plot("width", "sign")
     assert narrow.get_xscale() == "log"
 
+    # names of plug-ins stand aslant where they would run into each other
+    units = [mf.ReLU(), mf.Tanh(), mf.LeakyReLU(0.5)]
+    for chosen, angle in ((units, 25.0), (units[:1], 0.0)):
+        named = mf.study(lambda unit: {"value": unit.value(1.0)}, {"unit": chosen}).plot("unit", "value")
+        assert {tick.get_rotation() for tick in named.get_xticklabels()} == {angle}
+
     ax = table.map("scale", "width", "error", csv=tmp_path / "map.csv")
     (mesh,) = [c for c in ax.collections if hasattr(c, "get_array") and c.get_array() is not None]
     assert isinstance(mesh.norm, LogNorm) and mesh.get_array().mask.sum() == 1
