@@ -69,6 +69,15 @@ class Points:
         return bend(u @ self.X.T, self.upper, self.lower)
 
 
+def clash(points: Points, i: int, j: int) -> str:
+    """What rows i and j of X have in common, in words."""
+    if np.array_equal(points.X[i], points.X[j]):
+        return "are the same point"
+    if abs(points.stretch[j] - 1.0) <= 1e-9:
+        return "are the same point up to rounding"
+    return "lie on one ray from the origin"
+
+
 def bend(z: Array, upper: float, lower: float) -> Array:
     """``upper * z`` where z > 0, ``lower * z`` elsewhere."""
     return np.asarray(np.where(z > 0.0, upper * z, lower * z))
@@ -119,13 +128,16 @@ def prepare(X: Array, upper: float, lower: float) -> Points:
     # The steeper half-line is brought to the right: bent slopes are then at most 1.
     mirrored = abs(lower) > abs(upper)
     factor, slope = (-lower, upper / lower) if mirrored else (upper, lower / upper)
-    norms = np.linalg.norm(X, axis=1)
-    scale = float(norms.max())
-    basis = _row_space(X / scale) if scale > 0.0 else np.zeros((0, X.shape[1]))
-    reduced = (X / scale if scale > 0.0 else X) @ basis.T
+    # A power of two first, and then the largest norm, which can no longer overflow or vanish.
+    power = int(np.frexp(np.abs(X).max())[1])
+    near = np.ldexp(X, -power)
+    length = float(np.linalg.norm(near, axis=1).max()) or 1.0
+    near = near / length
+    basis = _row_space(near) if near.any() else np.zeros((0, X.shape[1]))
+    reduced = near @ basis.T
     visible = np.linalg.norm(reduced, axis=1) > 0.0
     rows, representative, stretch = _rays(reduced, visible)
-    residual = np.linalg.norm((X[rows] / scale if scale > 0.0 else X[rows]) - reduced[rows] @ basis, axis=1)
+    residual = np.linalg.norm(near[rows] - reduced[rows] @ basis, axis=1)
     return Points(
         X=X,
         Z=np.ascontiguousarray(reduced[rows] * (-1.0 if mirrored else 1.0)),
@@ -135,7 +147,7 @@ def prepare(X: Array, upper: float, lower: float) -> Points:
         stretch=stretch,
         residual=residual if basis.shape[0] < X.shape[1] else np.zeros(rows.size),
         slope=slope,
-        unit=factor * scale,
+        unit=float(np.ldexp(factor * length, power)),
         upper=upper,
         lower=lower,
     )

@@ -22,12 +22,16 @@ SAME = 1e-11  # directions nearer to each other than this are one column
 PIVOTS = 100  # of the simplex method, a row: a program that needs more is cycling
 PATIENCE_SECONDS = 30.0  # for one program: no sound one comes near it
 PATIENCE = 2  # rounds without any network that fits, after which columns are added that span all functions
+EXACT_TOLERANCE, SEARCHED_TOLERANCE = 1e-6, 1e-3  # relative width of the bracket, to rank 3 and beyond
+EXACT_ROUNDS, SEARCHED_ROUNDS = 100, 40
+MENDED = 1e-10  # largest |f - y| (|y| at most 1) of a network that counts as passing through the data
 CLIMBED = 64  # starts of climbs in a round, beside the atoms; from there
 CLIMBED_MOST = 512  # ... to here, as long as they find fewer than
 FEW = 5  # columns
 CLIMBED_FEW = 16  # in rank 3, where the best direction is known exactly
 PULL = 0.7  # how far the weights are pulled to the best so far
-SPARE = 200  # columns kept beside those in use
+SPARE = 200  # columns kept beside those in use where few points carry weight; more where all do: else they come back
+SPARE_EACH, SPARE_MOST = (0, 2, 6, 10), 1500  # ... by rank, a point
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +67,8 @@ def solve(
     y: Array,
     *,
     one_sided: bool,
-    tolerance: float,
-    max_rounds: int,
+    tolerance: float | None,
+    max_rounds: int | None,
     starts: Array | None,
     rng: Any,
 ) -> Solution:
@@ -74,6 +78,11 @@ def solve(
     program gives q, the hills of |G_q| are the columns it lacks. Atoms in one closed cell of the data's arrangement
     are joined, which lowers the mass and changes no prediction.
     """
+    exact = Z.shape[1] <= 3
+    if tolerance is None:
+        tolerance = EXACT_TOLERANCE if exact else SEARCHED_TOLERANCE
+    if max_rounds is None:
+        max_rounds = EXACT_ROUNDS if exact else SEARCHED_ROUNDS
     with one_blas_thread():
         return _Generation(Z, slope, y, one_sided, tolerance, rng).run(max_rounds, starts)
 
@@ -99,6 +108,8 @@ class _Generation:
         self.sign = np.zeros(0)
         self.spanning = False
         self.climbed = CLIMBED
+        each = SPARE_EACH[min(Z.shape[1], 3)]
+        self.spare = SPARE if one_sided else max(SPARE, min(each * Z.shape[0], SPARE_MOST))
         self.best, self.centre = (
             np.inf,
             np.zeros(Z.shape[0]),
@@ -209,7 +220,7 @@ class _Generation:
             if self.finished() or self.exhausted(np.setdiff1d(np.union1d(fresh, joined), columns)):
                 break
             height = self.phi @ q
-            spare = np.argsort(-height, kind="stable")[: used.size + SPARE]
+            spare = np.argsort(-height, kind="stable")[: used.size + self.spare]
             columns = np.unique(np.concatenate([used, spare, joined, fresh]))
             if self.low == 0.0 and rounds == PATIENCE:
                 columns, self.spanning = (
@@ -219,6 +230,9 @@ class _Generation:
         if np.isinf(self.high):
             self.bound(self.centre if np.isfinite(self.best) else self.weights(q), self.v[used])
         v, c = self.atoms
+        if v.shape[0] and not self.exact:
+            # What a search missed, the network may show: the mean of |G_q| over its atoms is t or more.
+            self.high = max(self.high, float(np.abs(bend(v @ self.Z.T, 1.0, self.slope) @ self.q).max()))
         return Solution(self.low, self.high, v, c, self.q, self.exact, rounds, self.how)
 
     def finished(self) -> bool:
@@ -238,11 +252,21 @@ class _Generation:
         f = mass @ self.phi[numbers]
         if self.one_sided:
             t = float(np.min(self.y * f)) / float(mass.sum())
-        else:
-            # what is missing to f = t y is at rounding level of the program; see `interpolate_f1` for the last step
-            t = float(f @ self.y) / float(self.y @ self.y) / float(mass.sum())
-        if t > self.low:
-            self.low, self.atoms = t, (self.v[numbers], self.sign[numbers] * mass / (t * mass.sum()))
+            if t > self.low:
+                self.low, self.atoms = t, (self.v[numbers], self.sign[numbers] * mass / (t * mass.sum()))
+            return numbers
+        # f = y up to the tolerance of the program: what it takes to mend that counts as mass
+        for chosen, masses in ((numbers, mass), (used, c)):
+            f = masses @ self.phi[chosen]
+            level = float(f @ self.y) / float(self.y @ self.y)
+            if level <= 0.0:
+                continue
+            masses, left = through(self.phi[chosen], masses / level, self.y)
+            t = 1.0 / float(np.abs(masses).sum())
+            if left <= MENDED:
+                if t > self.low:
+                    self.low, self.atoms = t, (self.v[chosen], self.sign[chosen] * masses)
+                break
         return numbers
 
     def weights(self, q: Array) -> Array:
@@ -334,6 +358,18 @@ def _highs(near: float, cost: Array, **constraints: Any) -> Any:
     options = {"primal_feasibility_tolerance": near, "dual_feasibility_tolerance": near, "maxiter": pivots}
     result = linprog(cost, **constraints, method="highs", options={**options, "time_limit": PATIENCE_SECONDS})
     return result if result.status == 0 else None
+
+
+def through(phi: Array, c: Array, y: Array) -> tuple[Array, float]:
+    """Coefficients moved as little as need be to meet y to rounding; what is left."""
+    best, left = c, float(np.abs(c @ phi - y).max())
+    for _ in range(2):
+        moved = best + np.linalg.lstsq(phi.T, y - best @ phi, rcond=1e-14)[0]
+        residual = float(np.abs(moved @ phi - y).max())
+        if residual >= left:
+            break
+        best, left = moved, residual
+    return best, left
 
 
 class _Stalled(Exception):

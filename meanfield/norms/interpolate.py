@@ -10,8 +10,8 @@ import numpy as np
 from meanfield.activations import ReLU
 from meanfield.networks import TwoLayer
 from meanfield.norms._atoms import atoms, directions_of
-from meanfield.norms._points import Points, examples, prepare, slopes
-from meanfield.norms._program import solve
+from meanfield.norms._points import Points, clash, examples, prepare, slopes
+from meanfield.norms._program import VANISHING, solve, through
 from solvers import _check
 from solvers._threads import one_blas_thread
 from solvers.errors import InputError
@@ -82,8 +82,8 @@ def interpolate_f1(
     activation: Any = ReLU(),  # noqa: B008  (immutable)
     bias: bool = False,
     *,
-    tolerance: float = 1e-6,
-    max_rounds: int = 100,
+    tolerance: float | None = None,
+    max_rounds: int | None = None,
     starts: Any = None,
     rng: Any = 0,
 ) -> InterpolationF1:
@@ -103,10 +103,10 @@ def interpolate_f1(
         Positively 1-homogeneous: ReLU, LeakyReLU, Identity, or one of yours with ``degree = 1``.
     bias : bool
         Whether directions are unit vectors (w, b) of R^(d+1).
-    tolerance : float
-        Relative width of the bracket at which to stop.
-    max_rounds : int
-        Of column generation.
+    tolerance : float, optional
+        Relative width of the bracket at which to stop: 1e-6, above rank 3 (where it is not certain anyway) 1e-3.
+    max_rounds : int, optional
+        Of column generation: 100, above rank 3 40. What they leave open, the bracket shows.
     starts : array_like, (k, d or d+1), or ParticleMeasure, optional
         Directions to begin with, for example the particles of a trained network: of use above rank 3.
     rng : int, SeedSequence or Generator
@@ -128,8 +128,10 @@ def interpolate_f1(
     """
     resolved, upper, lower = slopes(activation, "interpolate_f1")
     inputs, targets = examples(X, y, bias)
-    tolerance = _check.number(tolerance, "tolerance", positive=True)
-    max_rounds = _check.number(max_rounds, "max_rounds", positive=True, integer=True)
+    if tolerance is not None:
+        tolerance = _check.number(tolerance, "tolerance", positive=True)
+    if max_rounds is not None:
+        max_rounds = _check.number(max_rounds, "max_rounds", positive=True, integer=True)
     points = prepare(inputs, upper, lower)
     network = TwoLayer(resolved, d=inputs.shape[1] - int(bias), bias=bool(bias))
     size = float(np.abs(targets).max())
@@ -150,13 +152,19 @@ def interpolate_f1(
     )
     if not found.low > 0.0:
         least = size / max(found.high * abs(points.unit), 1e-300)
+        if found.high > VANISHING:
+            raise InputError(
+                f"no network through these points was found in {found.rounds} rounds, and none has a norm below "
+                f"{least:.3g}; raise max_rounds"
+            )
         raise InputError(
-            "no such network passes through these points: the targets contradict a linear relation between the values "
-            f"of neurons there (its norm would be {least:.3g} or more); "
-            "pass bias=True, or merge points that nearly coincide"
+            f"no such network of norm below {least:.3g} passes through these points: the targets contradict, exactly "
+            "or nearly, a linear relation between the values of neurons there; pass bias=True, or merge points that "
+            "nearly coincide"
         )
     u, c = points.directions(found.v), found.c * size / points.unit
-    c, residual = _through(points.features(u), c, targets)
+    with one_blas_thread():
+        c, residual = through(points.features(u), c, targets)
     sup = abs(points.unit) * (found.high + float(np.abs(found.q) @ points.residual))
     q = np.zeros(targets.size)
     q[points.rows] = found.q / sup
@@ -172,19 +180,6 @@ def interpolate_f1(
         how=found.how,
         rounds=found.rounds,
     )
-
-
-def _through(phi: Array, c: Array, y: Array) -> tuple[Array, float]:
-    """Coefficients moved as little as need be to meet y to rounding; what is left."""
-    best, left = c, float(np.abs(c @ phi - y).max())
-    with one_blas_thread():
-        for _ in range(2):
-            moved = best + np.linalg.lstsq(phi.T, y - best @ phi, rcond=1e-14)[0]
-            residual = float(np.abs(moved @ phi - y).max())
-            if residual >= left:
-                break
-            best, left = moved, residual
-    return best, left
 
 
 def _consistent(points: Points, y: Array, size: float) -> None:
@@ -204,12 +199,13 @@ def _consistent(points: Points, y: Array, size: float) -> None:
     if wrong.size:
         j = int(wrong[0])
         i = int(first[j])
-        if np.array_equal(points.X[i], points.X[j]):
+        what = clash(points, i, j)
+        if "ray" not in what:
             raise InputError(
-                f"rows {i} and {j} of X are the same point but y has {y[i]:g} and {y[j]:g} there; no function passes "
-                "through both: average them, or leave one out"
+                f"rows {i} and {j} of X {what} but y has {y[i]:g} and {y[j]:g} there; no function passes through both: "
+                "average them, or leave one out"
             )
         raise InputError(
-            f"rows {i} and {j} of X lie on one ray from the origin, where every network without bias is linear, but "
+            f"rows {i} and {j} of X {what}, where every network without bias is linear, but "
             f"y[{j}] = {y[j]:g} is not {points.stretch[j]:g} y[{i}]; pass bias=True, or leave one out"
         )

@@ -10,8 +10,8 @@ import numpy as np
 
 from meanfield.activations import ReLU
 from meanfield.norms._atoms import atoms, directions_of
-from meanfield.norms._points import Points, examples, labels, prepare, slopes
-from meanfield.norms._program import solve
+from meanfield.norms._points import Points, clash, examples, labels, prepare, slopes
+from meanfield.norms._program import VANISHING, solve
 from solvers import _check
 from solvers.errors import InputError
 from solvers.measure import ParticleMeasure
@@ -68,8 +68,8 @@ def margin_f1(
     activation: Any = ReLU(),  # noqa: B008  (immutable)
     bias: bool = False,
     *,
-    tolerance: float = 1e-6,
-    max_rounds: int = 100,
+    tolerance: float | None = None,
+    max_rounds: int | None = None,
     starts: Any = None,
     rng: Any = 0,
 ) -> Margin:
@@ -91,10 +91,10 @@ def margin_f1(
         Positively 1-homogeneous: ReLU, LeakyReLU, Identity, or one of yours with ``degree = 1``.
     bias : bool
         Whether directions are unit vectors (w, b) of R^(d+1).
-    tolerance : float
-        Relative width of the bracket at which to stop.
-    max_rounds : int
-        Of column generation.
+    tolerance : float, optional
+        Relative width of the bracket at which to stop: 1e-6, above rank 3 (where it is not certain anyway) 1e-3.
+    max_rounds : int, optional
+        Of column generation: 100, above rank 3 40. What they leave open, the bracket shows.
     starts : array_like, (k, d or d+1), or ParticleMeasure, optional
         Directions to begin with, for example the particles of a trained network: of use above rank 3.
     rng : int, SeedSequence or Generator
@@ -116,8 +116,10 @@ def margin_f1(
     resolved, upper, lower = slopes(activation, "margin_f1")
     inputs, targets = examples(X, y, bias)
     targets = labels(targets)
-    tolerance = _check.number(tolerance, "tolerance", positive=True)
-    max_rounds = _check.number(max_rounds, "max_rounds", positive=True, integer=True)
+    if tolerance is not None:
+        tolerance = _check.number(tolerance, "tolerance", positive=True)
+    if max_rounds is not None:
+        max_rounds = _check.number(max_rounds, "max_rounds", positive=True, integer=True)
     points = prepare(inputs, upper, lower)
     _separable(points, targets)
     found = solve(
@@ -133,10 +135,15 @@ def margin_f1(
     p = np.zeros(targets.size)
     p[points.rows] = found.q * targets[points.rows]
     if not found.low > 0.0:
-        heavy = ", ".join(str(k) for k in sorted(np.argsort(-p, kind="stable")[:6]))
         most = found.high * abs(points.unit)
+        if found.high > VANISHING:
+            raise InputError(
+                f"no network with a positive margin was found in {found.rounds} rounds, and none has one above "
+                f"{most:.3g}; raise max_rounds"
+            )
+        heavy = ", ".join(str(k) for k in sorted(np.argsort(-p, kind="stable")[:6]))
         raise InputError(
-            f"these data are not separable by such networks: the margin is at most {most:.3g}, "
+            f"these data are not separable by such networks, or by no margin above {most:.3g}, "
             f"as the weights of rows {heavy}{', ...' if (p > 0).sum() > 6 else ''} show; give a bias, more "
             "coordinates, or labels without contradiction"
         )
@@ -159,9 +166,8 @@ def _separable(points: Points, y: Array) -> None:
     wrong = np.flatnonzero(y != y[first])
     if wrong.size:
         i, j = int(first[wrong[0]]), int(wrong[0])
-        same = np.array_equal(points.X[i], points.X[j])
-        what = "are the same point" if same else "lie on one ray from the origin"
-        fix = "" if same else "; pass bias=True to tell them apart"
+        what = clash(points, i, j)
+        fix = "; pass bias=True to tell them apart" if "ray" in what else ""
         raise InputError(
             f"these data are not separable: rows {i} and {j} of X {what} but have different labels{fix}"
         )
