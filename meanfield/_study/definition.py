@@ -21,7 +21,7 @@ from solvers.errors import InputError
 # Columns of the table, and what the cell is given beside its configuration.
 RESERVED = ("seed", "status", "rng", "rngs")
 # What stands beside the axes in `Table.mean` and `Table.problems`.
-BESIDE = ("mean", "low", "high", "seeds", "diverged", "failed", "message", "time", "traceback")
+BESIDE = ("mean", "low", "high", "seeds", "diverged", "failed", "nonfinite", "message", "time", "traceback")
 
 
 @dataclass(frozen=True)
@@ -307,7 +307,8 @@ def _seeds(seeds: Any) -> tuple[int, ...]:
         return tuple(range(count))
     if not isinstance(seeds, Iterable):
         raise InputError(
-            f"seeds must be a number of seeds or a list of integers, not a {type(seeds).__name__}, each a cell's rng"
+            f"seeds must be a number of seeds, or a list of integers each of which a cell gets as rng, not a "
+            f"{type(seeds).__name__}"
         )
     found = tuple(_check.number(seed, "each seed", integer=True, nonnegative=True) for seed in seeds)
     if not found:

@@ -36,11 +36,10 @@ def over_seeds(table: Table, value: str, interval: str, level: float) -> list[di
                 "low": low,
                 "high": high,
                 "seeds": int(finite.size),
-                # a result that is not a finite number has diverged without saying so
-                "diverged": sum(row["status"] == store.DIVERGED for row in rows)
-                + len(numbers)
-                - int(finite.size),
+                "diverged": sum(row["status"] == store.DIVERGED for row in rows),
                 "failed": sum(row["status"] == store.FAILED for row in rows),
+                # the cell came to its end and returned NaN (nothing) or infinity
+                "nonfinite": len(numbers) - int(finite.size),
             }
         )
     return found

@@ -141,8 +141,8 @@ class Table:
         Returns
         -------
         list of dict
-            The axes, ``mean``, ``low``, ``high``, ``seeds`` (finite ones, over which the mean goes), ``diverged`` and
-            ``failed`` ones; low and high are NaN for one seed.
+            The axes, ``mean``, ``low``, ``high``, ``seeds`` (finite ones, over which the mean goes), ``diverged``,
+            ``failed`` and ``nonfinite`` ones (done, with NaN or infinity); low and high are NaN for one seed.
         """
         from meanfield._study.intervals import over_seeds
 
@@ -221,8 +221,8 @@ class Table:
     ) -> Axes:
         """Mean of a value over seeds against an axis, with 95 % confidence bands; a curve for each value of `hue`.
 
-        Points some of whose seeds diverged or failed are open circles: their mean goes over the others. Where all
-        did, a cross stands on the lower edge. Axes are logarithmic where the values are geometric.
+        Points some of whose seeds diverged, failed or gave no finite number are open circles: their mean goes over the
+        others. Where all did, a cross stands on the lower edge. Axes are logarithmic where the values are geometric.
 
         Parameters
         ----------
@@ -252,8 +252,8 @@ class Table:
     ) -> Axes:
         """A phase map: mean of a value over seeds as colour over two axes.
 
-        Cells all of whose seeds diverged or failed are hatched, densely; those where some did, thinly over the colour.
-        Cells that were not computed are blank.
+        Cells all of whose seeds diverged, failed or gave no finite number are hatched, densely; those where some did,
+        thinly over the colour. Cells that were not computed are blank.
 
         Parameters
         ----------

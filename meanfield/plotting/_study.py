@@ -19,6 +19,8 @@ Path = str | os.PathLike[str]
 Means = Sequence[Mapping[str, Any]]
 # Values that span more than this factor are drawn on a log axis.
 WIDE = 30.0
+# What may become of seeds that gave no number, and how a legend says it.
+ILL = {"diverged": "diverged", "failed": "failed", "nonfinite": "not finite"}
 
 
 def curves(
@@ -35,7 +37,8 @@ def curves(
     Parameters
     ----------
     means : sequence of mappings
-        What `Table.mean` gives: the axes, ``mean``, ``low``, ``high``, ``seeds``, ``diverged``, ``failed``.
+        What `Table.mean` gives: the axes, ``mean``, ``low``, ``high``, ``seeds``, ``diverged``, ``failed``,
+        ``nonfinite``.
     x, y, hue : str
         The axis, the value (for its label) and the axis of the curves.
     ax, csv
@@ -46,7 +49,7 @@ def curves(
     mean = np.array([row["mean"] for row in means])
     if not np.isfinite(mean).any():
         raise InputError(f"there is nothing to draw: no cell gave a finite {y!r}")
-    bad = np.array([row["diverged"] + row["failed"] > 0 for row in means])
+    bad = np.array([_lost(row) > 0 for row in means])
     # a long legend stands beside the picture, not on it
     beside = len(groups) + bool((bad & np.isfinite(mean)).any()) + bool((bad & ~np.isfinite(mean)).any()) > 4
     with axes(ax, (7.4, 3.6) if beside else None) as ax:
@@ -135,7 +138,7 @@ def phase_map(
     for row, a, b in zip(means, across, up, strict=True):
         place = int(np.searchsorted(rows, b)), int(np.searchsorted(columns, a))
         shade[place] = row["mean"]
-        bad = row["diverged"] + row["failed"]
+        bad = _lost(row)
         share[place] = bad / (bad + row["seeds"]) if bad else 0.0
     finite = shade[np.isfinite(shade)]
     with axes(ax, (5.2, 4.0)) as ax:
@@ -206,10 +209,13 @@ def _legend(ax: Axes, share: Array, ill: str) -> None:
         ax.legend(handles=shown, loc="lower left", bbox_to_anchor=(0.0, 1.0))
 
 
+def _lost(row: Mapping[str, Any]) -> int:
+    return sum(row[how] for how in ILL)
+
+
 def _ill(means: Means) -> str:
     """What happened to the seeds that gave no number."""
-    words = [word for word in ("diverged", "failed") if any(row[word] for row in means)]
-    return " or ".join(words)
+    return " or ".join(word for how, word in ILL.items() if any(row[how] for row in means))
 
 
 # -- axes ----------------------------------------------------------------------------------------------------------
@@ -273,7 +279,7 @@ def _text(value: Any) -> str:
 
 def _write(path: Path, means: Means, columns: Sequence[str]) -> None:
     """The plotted numbers."""
-    names = [*columns, "mean", "low", "high", "seeds", "diverged", "failed"]
+    names = [*columns, "mean", "low", "high", "seeds", *ILL]
     table: dict[str, Any] = {}
     for name in names:
         column = np.empty(len(means), dtype=object)

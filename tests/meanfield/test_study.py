@@ -740,7 +740,11 @@ def test_refusals_are_one_sentence(tmp_path: Path) -> None:
     refused("seeds must be at least 1, or a list of seeds, not 0", good, seeds=0)
     refused("seeds must be an integer, not 2.5", good, seeds=2.5)
     refused("seeds is empty", good, seeds=[])
-    refused("a number of seeds or a list of integers, not a Seed", good, seeds=np.random.SeedSequence(0))
+    refused(
+        "a number of seeds, or a list of integers each of which a cell gets as rng, not a Seed",
+        good,
+        seeds=np.random.SeedSequence(0),
+    )
     refused("seeds has 3 twice", good, seeds=[3, 1, 3])
     refused("each seed must be non-negative", good, seeds=[-1])
     refused("seeds must be an integer, not 'eight'", good, seeds="eight")
@@ -953,12 +957,23 @@ def test_pictures(table: Table, tmp_path: Path) -> None:
                       "all seeds diverged"]  # fmt: skip
     assert len(ax.collections) == 3  # bands
     rows = (tmp_path / "curves.csv").read_text().splitlines()
-    assert rows[0] == "scale,width,mean,low,high,seeds,diverged,failed" and len(rows) == 13
+    assert rows[0] == "scale,width,mean,low,high,seeds,diverged,failed,nonfinite" and len(rows) == 13
     plain = table.select(width=10, scale=[0.1, 1.0]).plot("scale", "sign")
     assert plain.get_yscale() == "linear" and plain.get_legend() is None
     narrow = table.select(scale=1.0, width=[10, 100]).plot("width", "sign")
     assert narrow.get_xscale() == "log"
 
+    # a NaN that a cell returned is no divergence
+    def never(scale: float, width: int) -> dict[str, float]:
+        return {"hit": np.nan if scale > width else scale}
+
+    hits = mf.study(never, {"scale": [1.0, 2.0, 3.0], "width": [1, 2]})
+    assert [(row["seeds"], row["diverged"], row["nonfinite"]) for row in hits.mean("hit")][2:4] == [
+        (0, 0, 1),
+        (1, 0, 0),
+    ]
+    assert "all seeds not finite" in hits.plot("scale", "hit", "width").get_legend_handles_labels()[1]
+    assert hits.map("scale", "width", "hit").get_legend().get_texts()[0].get_text() == "all seeds not finite"
     # names of plug-ins stand aslant where they would run into each other
     units = [mf.ReLU(), mf.Tanh(), mf.LeakyReLU(0.5)]
     for chosen, angle in ((units, 25.0), (units[:1], 0.0)):
