@@ -192,7 +192,7 @@ def _as_array(value: Any, name: str) -> Any:
     """Lists of one shape are arrays, and arrays of no axes are numbers."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         return value[()]
-    if not isinstance(value, (list, tuple)) or hasattr(value, "_fields"):
+    if not isinstance(value, (list, tuple)) or any(hasattr(item, "_fields") for item in (value, *value)):
         return value
     try:
         found = np.asarray(value)

@@ -759,6 +759,7 @@ def test_refusals_are_one_sentence(tmp_path: Path) -> None:
     refused("'point' holds a value of type Point", good, cell=lambda scale: {"point": Point()})
     refused("'a' is a list of lists of different lengths", good, cell=lambda scale: {"a": [[1], [1, 2]]})
     refused(r"returned 'a' = {b: ReLU\(.*; return numbers", good, cell=lambda scale: {"a": {"b": mf.ReLU()}})
+    refused(r"returned 'a' = \[ReLU\(", good, cell=lambda scale: {"a": [mf.ReLU(), mf.Tanh()]})
     refused("returned 'a' = simple; return numbers", good, cell=lambda scale: {"a": simple})
     refused("'a' is a list of texts and numbers", good, cell=lambda scale: {"a": [1, "a"]})
     refused("but 3 is no text", good, cell=lambda scale: {3: 3})
