@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from solvers import _check
+from solvers._threads import one_blas_thread
 from solvers.errors import InputError
 from solvers.protocols import Array
 
@@ -29,7 +30,8 @@ def spectrum(K: Array, name: str = "K") -> tuple[Array, Array]:
     """Eigenvalues and eigenvectors of a kernel; eigenvalues that are zero up to rounding are zero."""
     from scipy.linalg import eigh
 
-    values, vectors = eigh(K, driver="evd", check_finite=False)
+    with one_blas_thread():
+        values, vectors = eigh(K, driver="evd", check_finite=False)
     size = float(np.abs(values).max())
     # errors of a symmetric eigensolver are some n eps |K|, those of the entries themselves come on top
     floor = rounding(K) * size

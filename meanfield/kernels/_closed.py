@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from meanfield.activations import Erf, Identity, LeakyReLU, Quadratic, ReLU
+from meanfield.activations import Erf, Identity, LeakyReLU, PiecewiseLinear, Quadratic, ReLU
+from meanfield.kernels._knots import piecewise_linear
 from meanfield.kernels._pairs import Fill, Law
 from solvers.protocols import Array
 
@@ -57,4 +58,6 @@ def closed_form(activation: Any, law: Law) -> Fill | None:
             slopes.fill(square)
 
         return identity
+    if kind is PiecewiseLinear and not (law.on_sphere and dim == 1):
+        return piecewise_linear(activation, law)
     return None

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from meanfield.kernels._checks import duplicates, labels_for, rounding, spectrum, square_kernel
 from meanfield.kernels._regression import KernelFit
+from solvers._threads import one_blas_thread
 from solvers.errors import InputError
 from solvers.protocols import Array
 
@@ -96,13 +97,14 @@ def hard_margin(K: Any, y: Any) -> MarginFit:
     # min |points l|^2 + w^2 (sum l - 1)^2 has the minimizer l = p / (1 + gamma^2/w^2)
     w = 0.1
     target = np.append(np.zeros(points.shape[0]), w)
-    found, _ = nnls(np.vstack([points, np.full(n, w)]), target, maxiter=30 * n)
     form = labels[:, None] * matrix * labels
-    best = _bounds(form, found / found.sum())
-    polished = _on_support(form, best[0])
-    if polished is not None:
-        other = _bounds(form, polished)
-        best = max(best, other, key=lambda b: b[1] / b[2] if b[2] > 0.0 else 0.0)
+    with one_blas_thread():
+        found, _ = nnls(np.vstack([points, np.full(n, w)]), target, maxiter=30 * n)
+        best = _bounds(form, found / found.sum())
+        polished = _on_support(form, best[0])
+        if polished is not None:
+            other = _bounds(form, polished)
+            best = max(best, other, key=lambda b: b[1] / b[2] if b[2] > 0.0 else 0.0)
     p, low, high = best
     if high**2 <= rounding(matrix) * largest or low <= 0.0:
         raise InputError(_why(matrix, labels))

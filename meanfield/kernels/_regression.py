@@ -16,6 +16,7 @@ from meanfield.kernels._checks import (
     square_kernel,
 )
 from solvers import _check
+from solvers._threads import one_blas_thread
 from solvers.errors import InputError
 from solvers.protocols import Array
 
@@ -52,7 +53,8 @@ class KernelFit:
 
 
 def _fit(K: Array, alpha: Array) -> KernelFit:
-    values = K @ alpha
+    with one_blas_thread():
+        values = K @ alpha
     return KernelFit(alpha, float(np.sqrt(max(float(np.sum(alpha * values)), 0.0))), values)
 
 
@@ -83,7 +85,8 @@ def ridge(K: Any, y: Any, lam: float, reduction: str = "mean") -> KernelFit:
     shifted = matrix.copy()
     shifted[np.diag_indices_from(shifted)] += weight / reduction_factor(reduction, matrix.shape[0])
     try:
-        alpha = cho_solve(cho_factor(shifted, lower=True, overwrite_a=True, check_finite=False), labels)
+        with one_blas_thread():
+            alpha = cho_solve(cho_factor(shifted, lower=True, overwrite_a=True, check_finite=False), labels)
     except LinAlgError:
         spectrum(matrix)  # an indefinite kernel is told here
         raise InputError(
@@ -113,14 +116,16 @@ def ridgeless(K: Any, y: Any) -> KernelFit:
     labels = labels_for(matrix, y)
     values, vectors = spectrum(matrix)
     kept = values > 0.0
-    parts = vectors.T @ labels
-    missed = vectors[:, ~kept] @ parts[~kept]
+    with one_blas_thread():
+        parts = vectors.T @ labels
+        missed = vectors[:, ~kept] @ parts[~kept]
     # labels in the range keep in the null space what rounding of the eigenvectors puts there
     if np.abs(missed).max(initial=0.0) > 1e-7 * np.abs(labels).max():
         raise InputError(_inconsistent(matrix, labels, int(np.count_nonzero(~kept))))
     inverse = 1.0 / values[kept]
     scaled = inverse[:, None] * parts[kept] if labels.ndim == 2 else inverse * parts[kept]
-    return _fit(matrix, np.asarray(vectors[:, kept] @ scaled))
+    with one_blas_thread():
+        return _fit(matrix, np.asarray(vectors[:, kept] @ scaled))
 
 
 def _inconsistent(K: Array, y: Array, missing: int) -> str:

@@ -33,10 +33,11 @@ def random_features(
     - `ReLU`: ``|x||z|(sin psi + (pi - psi) cos psi)/(2 pi)``; `LeakyReLU` of slope s: (1-s)^2 of it, and s x.z;
     - `Erf`: ``(2/pi) arcsin(c x.z / root((1 + c|x|^2)(1 + c|z|^2)))``, c = 2 scale^2;
     - `Quadratic`: ``factor^2 (|x|^2|z|^2 + 2 (x.z)^2)``; `Identity`: ``factor^2 x.z``;
-    - on the sphere these divided by D (ReLU, linear) or D(D+2) (quadratic).
+    - on the sphere these divided by D (ReLU, linear) or D(D+2) (quadratic);
+    - `PiecewiseLinear`: moments of one variable and an integral over an angle for each pair of knots.
 
-    They are exact to about 1e-14, on the diagonal and for near collinear points too. Any other activation is
-    integrated numerically to `rtol` (`Erf` on the sphere too).
+    They are exact to about 1e-14, on the diagonal and for near collinear points too; with knots to 1e-15 times
+    (steepest slope)^2 |x||z|. Any other activation is integrated numerically to `rtol`, `Erf` on the sphere too.
 
     Parameters
     ----------
