@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ContextDecorator, ExitStack
 from functools import lru_cache
 from math import isqrt
 from threading import Lock, RLock, Thread, get_ident
@@ -196,8 +196,8 @@ def _team(count: int) -> _Team:
     return _teams[-1]
 
 
-class one_blas_thread:
-    """Limit every BLAS of the process to one thread inside a `with` block.
+class one_blas_thread(ContextDecorator):
+    """Limit every BLAS of the process to one thread inside a `with` block, or during a function that it decorates.
 
     Numba's ``np.dot`` calls the BLAS of SciPy, NumPy's its own; on several of our threads either must run on one of
     its own (50 times slower otherwise, and its sums would depend on the number of threads).

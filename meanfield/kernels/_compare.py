@@ -8,10 +8,12 @@ import numpy as np
 
 from meanfield.kernels._checks import labels_for, spectrum, square_kernel
 from solvers import _check
+from solvers._threads import one_blas_thread
 from solvers.errors import InputError
 from solvers.protocols import Array
 
 
+@one_blas_thread()
 def alignment(K: Any, y: Any, centred: bool = False) -> float:
     """``<K, yy'> / (|K| |yy'|)`` (Frobenius), in [0, 1]: 1 where the kernel is the labels' own.
 
@@ -47,6 +49,7 @@ def alignment(K: Any, y: Any, centred: bool = False) -> float:
     return float(np.sum((matrix @ labels) * labels) / (norm * target))
 
 
+@one_blas_thread()
 def effective_rank(K: Any, kind: str = "entropy") -> float:
     """``exp(-sum_i p_i log p_i)``, p the eigenvalues divided by their sum: between 1 and n (Roy and Vetterli, 2007).
 
@@ -74,6 +77,7 @@ def effective_rank(K: Any, kind: str = "entropy") -> float:
     return float(np.exp(-np.sum(share * np.log(share))))
 
 
+@one_blas_thread()
 def change(K0: Any, K1: Any) -> float:
     """``|K1 - K0| / |K0|`` (Frobenius): 0 in the lazy limit.
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from meanfield.kernels._checks import cross_kernel, labels_for, reduction_factor, spectrum, square_kernel
 from solvers import _check
+from solvers._threads import one_blas_thread
 from solvers.errors import InputError
 from solvers.protocols import Array
 
@@ -42,6 +43,7 @@ class KernelFlow:
         ``r``, ascending: after the time 1/r the error has lost its part along that eigenvector.
     """
 
+    @one_blas_thread()
     def __init__(self, K: Any, y: Any, f0: Any = None, reduction: str = "mean", ridge: float = 0.0) -> None:
         matrix = square_kernel(K)
         labels = labels_for(matrix, y)
@@ -145,6 +147,7 @@ class KernelFlow:
         scaled = factor[:, None] * self._parts if self._parts.ndim == 2 else factor * self._parts
         return np.asarray(self._vectors @ scaled)
 
+    @one_blas_thread()
     def _over(self, t: Any, function: Any, plain: bool = False) -> Array:
         times = np.asarray(t, dtype=np.float64)
         if np.isnan(times).any() or (times < 0.0).any() or times.ndim > 1:

@@ -58,6 +58,7 @@ class MarginFit(KernelFit):
         )
 
 
+@one_blas_thread()
 def hard_margin(K: Any, y: Any) -> MarginFit:
     """``gamma^2 = min_p p'(YKY)p`` over the simplex: the largest margin ``max_{|f|_H <= 1} min_i y_i f(x_i)``.
 

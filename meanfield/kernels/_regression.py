@@ -38,6 +38,7 @@ class KernelFit:
     norm: float
     values: Array
 
+    @one_blas_thread()
     def predict(self, K_new: Any) -> Array:
         """``K(X2, X) alpha``: (points,) or (points, k).
 
@@ -58,6 +59,7 @@ def _fit(K: Array, alpha: Array) -> KernelFit:
     return KernelFit(alpha, float(np.sqrt(max(float(np.sum(alpha * values)), 0.0))), values)
 
 
+@one_blas_thread()
 def ridge(K: Any, y: Any, lam: float, reduction: str = "mean") -> KernelFit:
     """``min (1/2n) sum_i (f(x_i) - y_i)^2 + (lam/2)|f|_H^2``: alpha = (K + n lam I)^(-1) y.
 
@@ -95,6 +97,7 @@ def ridge(K: Any, y: Any, lam: float, reduction: str = "mean") -> KernelFit:
     return _fit(matrix, alpha)
 
 
+@one_blas_thread()
 def ridgeless(K: Any, y: Any) -> KernelFit:
     """``min |f|_H subject to f(x_i) = y_i``: alpha = K^+ y, the limit of `ridge` as lam -> 0.
 

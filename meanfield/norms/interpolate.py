@@ -76,6 +76,7 @@ class InterpolationF1:
         )
 
 
+@one_blas_thread()
 def interpolate_f1(
     X: Any,
     y: Any,
@@ -163,8 +164,7 @@ def interpolate_f1(
             "nearly coincide"
         )
     u, c = points.directions(found.v), found.c * size / points.unit
-    with one_blas_thread():
-        c, residual = through(points.features(u), c, targets)
+    c, residual = through(points.features(u), c, targets)
     sup = abs(points.unit) * (found.high + float(np.abs(found.q) @ points.residual))
     q = np.zeros(targets.size)
     q[points.rows] = found.q / sup

@@ -12,6 +12,7 @@ from meanfield import kernels
 from meanfield.activations import ReLU
 from meanfield.norms._points import examples, labels
 from solvers import _check
+from solvers._threads import one_blas_thread
 from solvers.errors import InputError
 from solvers.protocols import Array
 
@@ -77,6 +78,7 @@ class InterpolationF2:
     X: Array = field(repr=False)
     kernel: Kernel = field(repr=False)
 
+    @one_blas_thread()
     def predict(self, X: Any) -> Array:
         """``f(x_i)``, (n,)."""
         inputs = _inputs(X)

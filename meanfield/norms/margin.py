@@ -13,6 +13,7 @@ from meanfield.norms._atoms import atoms, directions_of
 from meanfield.norms._points import Points, clash, examples, labels, prepare, slopes
 from meanfield.norms._program import VANISHING, solve
 from solvers import _check
+from solvers._threads import one_blas_thread
 from solvers.errors import InputError
 from solvers.measure import ParticleMeasure
 from solvers.protocols import Array
@@ -62,6 +63,7 @@ class Margin:
         return f"Margin({self.low:.9g} to {self.high:.9g}, {kind}, {self.measure.width} neurons; {self.how})"
 
 
+@one_blas_thread()
 def margin_f1(
     X: Any,
     y: Any,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 import meanfield as mf
 import solvers
@@ -219,3 +220,32 @@ def test_alignment_rank_and_change() -> None:
     assert kernels.effective_rank(np.diag(7 * p)) == pytest.approx(np.exp(-(p * np.log(p)).sum()), rel=1e-12)
     assert kernels.effective_rank(np.diag(p), "participation") == pytest.approx(1 / (p @ p), rel=1e-12)
     assert kernels.change(K, 1.25 * K) == pytest.approx(0.25, rel=1e-12)
+
+
+def test_bits_do_not_depend_on_threads_of_the_blas() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 10))
+    y, K = np.sign(X[:, 0] * X[:, 1]), kernels.random_features(X)
+
+    def everything() -> list[np.ndarray]:
+        flow, ridge, least = kernels.flow(K, y), kernels.ridge(K, y, 1e-3), kernels.ridgeless(K, y)
+        return [
+            flow.rates,
+            flow(3.0),
+            flow.alpha(3.0),
+            flow.predict(3.0, K[:7]),
+            ridge.alpha,
+            ridge.predict(K),
+            least.alpha,
+            kernels.hard_margin(K, y).weights,
+            np.array([kernels.alignment(K, y), kernels.effective_rank(K), kernels.change(K, K + 1.0)]),
+            np.array([mf.norms.margin_f2(X, y)]),
+            mf.norms.interpolate_f2(X, y, lambda A, B: kernels.random_features(A, B)).predict(X),
+        ]
+
+    with threadpool_limits(1, user_api="blas"):
+        one = everything()
+    with threadpool_limits(2, user_api="blas"):
+        two = everything()
+    for first, second in zip(one, two, strict=True):
+        np.testing.assert_array_equal(first, second)
