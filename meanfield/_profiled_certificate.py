@@ -8,8 +8,8 @@ with equality at q = R'(f_nu) = -ridge alpha, where scale <q, phi(theta)> = -rid
 right side is ``s A - s^2 B/2 + int [V - s^2 ridge/2 |a|^2] dnu``; its infimum over nu bounds inf F, and s is the best
 one. What is compared with what:
 
-- masses free (neurons homogeneous of degree 1 with `Ridge`, `TotalVariation` on the sphere): the bound is finite where
-  ``s ridge sup |a| <= threshold``, and then the integral is at least 0;
+- masses free (neurons homogeneous of degree 1 with `Ridge` or `LayerRidge`, `TotalVariation` on the sphere): the bound
+  is finite where ``s ridge sup |a| <= threshold``, and then the integral is at least 0;
 - mass fixed: the integral is at least the mass times its infimum over neurons; with s = 1 that is the Frank-Wolfe gap.
 """
 
@@ -73,6 +73,8 @@ class _Problem:
         self.charges = profiled._charges(measure)
         self.linear = self.ridge * float(np.sum(dual * profiled._target))
         self.square = self.ridge**2 * float(np.sum(dual * dual))
+        # the supremum is over neurons u / stretch, |u| = 1, where they are homogeneous or live on the sphere
+        self.stretch = np.ones(int(self.network.dim))
         self.extra = None
         if starts is not None:
             self.extra = _check.array(starts, "starts", shape=(None, int(self.network.dim)))
@@ -88,18 +90,37 @@ class _Problem:
                     "the measure has neurons off the unit sphere, where they should be; divide each by its norm"
                 )
             constant = constant or isinstance(regularizer, Ridge)
-        homogeneous = isinstance(self.network, TwoLayer) and _piecewise_linear(self.network) is not None
-        if homogeneous and not sphere:
-            if isinstance(regularizer, Ridge) and regularizer.strength > 0:
-                # r^2 (strength - ridge a(u)^2)/2 for theta = r u: the mass moves into r
-                return self._free_mass(math.sqrt(self.ridge * regularizer.strength))
-            if constant or isinstance(regularizer, Ridge):
-                return self._report(0.0, None, "neurons of any norm cost nothing: gap = F - 0")
+        known = constant or isinstance(regularizer, (Ridge, LayerRidge))
+        if self._homogeneous and known and not sphere:
+            strengths = self._strengths()
+            if strengths.all():
+                # r^2 (strength - ridge a(theta)^2)/2 for r times a theta with V = strength/2: the mass moves into r
+                strength = float(strengths[0])
+                self.stretch = np.sqrt(strengths / strength)
+                return self._free_mass(math.sqrt(self.ridge * strength))
+            return self._report(0.0, None, "neurons of any norm cost nothing: gap = F - 0")
+        if self._quadratic_form and known and not sphere:
+            return self._report(0.0, None, "outer weights outgrow the penalty of large neurons: gap = F - 0")
         if isinstance(regularizer, TotalVariation) and regularizer.strength > 0:
             return self._free_mass(math.sqrt(2.0 * self.ridge * regularizer.strength))
         if constant:
             return self._fixed_mass()
         return self._searched_mass()
+
+    @property
+    def _homogeneous(self) -> bool:
+        return isinstance(self.network, TwoLayer) and _piecewise_linear(self.network) is not None
+
+    @property
+    def _quadratic_form(self) -> bool:
+        return isinstance(self.network, TwoLayer) and isinstance(self.network.activation, Quadratic)
+
+    def _strengths(self) -> Array:
+        """The Hessian of V, diagonal, (p,): penalties that are squares of coordinates, or constants."""
+        dim = int(self.network.dim)
+        if not isinstance(self.regularizer, (Ridge, LayerRidge)):
+            return np.zeros(dim)
+        return np.asarray(self.regularizer.gradient(np.ones((1, dim)))[0])
 
     def _report(self, lower: float, found: _Supremum | None, how: str, threshold: float = 0.0) -> Certificate:
         return Certificate(
@@ -139,8 +160,9 @@ class _Problem:
             values, gradient = self.profiled._variation(self.charges, theta)
             return values, gradient
 
-        low = ascent_minimum(self._on_space(variation), self._starts(variation))
-        worst = self._retracted(low.argmin)
+        unit = isinstance(self.profiled.space, Sphere)
+        low = ascent_minimum(self._on_sphere(variation) if unit else variation, self._starts(variation))
+        worst = self._retracted(low.argmin) if unit else low.argmin
         lower = self.linear - 0.5 * self.square + mass * low.lowest
         outer = float(np.linalg.norm(self.profiled.outer(self.measure, worst[None])))
         found = _Supremum(outer, outer, worst, False, low.how)
@@ -151,14 +173,14 @@ class _Problem:
     # -- sup |a| -------------------------------------------------------------------------------------------------
 
     def _supremum(self) -> _Supremum:
-        """sup |a(theta)| over the unit sphere where neurons are homogeneous or live there, over the space otherwise."""
+        """sup |a(theta)|, over stretched unit vectors where neurons are homogeneous, over the space otherwise."""
         network, single = self.network, self.charges.shape[1] == 1
         if isinstance(network, TwoLayer) and single:
             X = self.profiled.X
             inputs = np.column_stack([X, np.ones(len(X))]) if network.bias else X
             if _piecewise_linear(network) is not None:
                 return self._arrangement(inputs, float(_piecewise_linear(network) or 0.0))
-            if isinstance(network.activation, Quadratic) and isinstance(self.profiled.space, Sphere):
+            if self._quadratic_form and isinstance(self.profiled.space, Sphere):
                 return self._quadratic(inputs)
 
         def negative_square(theta: Array) -> tuple[Array, Array]:
@@ -166,20 +188,28 @@ class _Problem:
             values = values - self.regularizer.value(theta)
             return values, gradient - self.regularizer.gradient(theta)
 
-        low = ascent_minimum(self._on_space(negative_square), self._starts(negative_square))
+        unit = self._homogeneous or isinstance(self.profiled.space, Sphere)
+        function = self._on_sphere(negative_square) if unit else negative_square
+        low = ascent_minimum(function, self._starts(negative_square))
         size = math.sqrt(max(-2.0 * low.lowest / self.ridge, 0.0))
-        return _Supremum(size, size, self._retracted(low.argmin), False, low.how)
+        return _Supremum(size, size, self._retracted(low.argmin) if unit else low.argmin, False, low.how)
 
     def _arrangement(self, inputs: Array, negative: float) -> _Supremum:
         starts = (
             self.measure.positions if self.extra is None else np.vstack([self.measure.positions, self.extra])
         )
-        found = sphere_extremes(inputs, self.charges[:, 0], negative, starts=starts, rng=self.rng)
+        found = sphere_extremes(
+            inputs / self.stretch,
+            self.charges[:, 0],
+            negative,
+            starts=starts * self.stretch,
+            rng=self.rng,
+        )
         attained, worst = -found.lowest, found.argmin
         if found.highest > attained:
             attained, worst = found.highest, found.argmax
         bound = max(-found.lower_bound, found.upper_bound) if found.exact else attained
-        return _Supremum(attained, bound, worst, found.exact, found.how)
+        return _Supremum(attained, bound, worst / self.stretch, found.exact, found.how)
 
     def _quadratic(self, inputs: Array) -> _Supremum:
         factor = float(self.network.activation.factor)
@@ -191,26 +221,19 @@ class _Problem:
         return _Supremum(attained, bound, vectors[:, k], True, "eigenvalues of the quadratic form")
 
     def _retracted(self, theta: Array) -> Array:
-        unit = self._unit
-        return theta / max(float(np.linalg.norm(theta)), 1e-300) if unit else theta
+        return theta / max(float(np.linalg.norm(theta * self.stretch)), 1e-300)
 
-    @property
-    def _unit(self) -> bool:
-        """Whether the supremum is over the unit sphere."""
-        homogeneous = isinstance(self.network, TwoLayer) and _piecewise_linear(self.network) is not None
-        return homogeneous or isinstance(self.profiled.space, Sphere)
-
-    def _on_space(self, function: Any) -> Any:
-        """The function as it is, or of theta / |theta|."""
-        if not self._unit:
-            return function
+    def _on_sphere(self, function: Any) -> Any:
+        """The function of theta / |stretch theta|."""
+        stretch = self.stretch
 
         def evaluate(theta: Array) -> tuple[Array, Array]:
-            norm = np.linalg.norm(theta, axis=1, keepdims=True)
+            norm = np.linalg.norm(theta * stretch, axis=1, keepdims=True)
             norm[norm == 0] = 1.0
             unit = theta / norm
             values, gradient = function(unit)
-            return values, (gradient - np.sum(gradient * unit, axis=1, keepdims=True) * unit) / norm
+            along = np.sum(gradient * unit, axis=1, keepdims=True)
+            return values, (gradient - along * stretch**2 * unit) / norm
 
         return evaluate
 

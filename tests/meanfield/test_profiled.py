@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -296,9 +296,46 @@ def test_certificates_elsewhere() -> None:
         mf.WassersteinFlow(confined), mf.ParticleMeasure.gaussian(confined.network, 10, rng=0), 1000.0
     )
     assert not run.certificate.exact and run.certificate.gap < 0.1 * run.certificate.value
+    unbounded = problem("quadratic", regularizer=mf.Ridge(0.1)).profiled()
+    large = mf.ParticleMeasure.gaussian(unbounded.network, 3, rng=0)
+    assert unbounded.certificate(large).gap == unbounded.value(large)
     far = mf.ParticleMeasure.gaussian(free.network, 3, rng=0)
     with pytest.raises(InputError, match="off the unit sphere"):
         relu_on_circle().profiled(1e-2, space=solvers.Sphere(2)).certificate(far)
+
+
+class Quartic(NamedTuple):
+    """V = strength |theta|^4: of another degree than the neurons."""
+
+    strength: float
+
+    def value(self, positions: Any) -> Any:
+        return self.strength * np.sum(positions**2, axis=1) ** 2
+
+    def gradient(self, positions: Any) -> Any:
+        return 4 * self.strength * np.sum(positions**2, axis=1, keepdims=True) * positions
+
+
+@pytest.mark.parametrize(
+    "regularizer", [mf.LayerRidge(w=5.0, b=9.0), mf.LayerRidge(w=0.02, b=1.0), Quartic(0.5)]
+)
+def test_certificate_of_homogeneous_neurons_bounds_those_of_any_norm(regularizer: Any) -> None:
+    # neurons near 0 are better where they are dear: a search on the unit sphere missed them
+    profiled = problem("relu").profiled(0.5, regularizer=regularizer)
+    measure = mf.ParticleMeasure.gaussian(profiled.network, 30, rng=1)
+    found = profiled.certificate(measure)
+    others = [profiled.value(measure.with_positions(r * measure.positions)) for r in (0, 0.1, 0.3, 0.6, 1, 2)]
+    assert 0 < found.lower <= min(others)
+    if isinstance(regularizer, mf.LayerRidge):
+        assert found.exact
+        # over the strengths of each coordinate the worst neuron is worst: against a grid of directions
+        grid = np.random.default_rng(0).standard_normal((4000, 3))
+        strength = np.array([regularizer.w, regularizer.w, regularizer.b])
+        share = [
+            np.abs(profiled.outer(measure, u)) / np.sqrt(np.sum(strength * u**2, axis=1))
+            for u in (found.worst[None], grid)
+        ]
+        assert share[0][0] >= share[1].max() >= 0.95 * share[0][0]
 
 
 # -- flows and refusals --------------------------------------------------------------------------------------------
