@@ -91,7 +91,9 @@ class LinearCrossover:
 
     def prediction(self, t: Any) -> Array:
         """``q(t)``, to rounding relative to ``q - target`` where s is large."""
-        if self.rate == 0.0 or self.s == 0.0:
+        # with c = 0 and a target of the other sign q tends to 0 with P, and nothing cancels
+        away = self.invariant == 0.0 and self.q * self.target <= 0.0
+        if away or self.s == 0.0:
             return np.asarray(0.25 * (self.plus(t) - self.minus(t)))
         side = 1.0 if self.q >= 0 else -1.0
         start, target = self.s + 2.0 * abs(self.q), side * self.target
@@ -139,7 +141,7 @@ class LinearCrossover:
         """The solution of ``P' = M (2 target P - (P^2 - c)/2)``, all of whose terms here are positive."""
         time = self._times(t) * self.second_moment
         c, rate = self.invariant, self.rate / self.second_moment
-        if rate == 0.0:
+        if rate == 0.0 or start == 0.0:
             return np.asarray(start / (1.0 + 0.5 * start * time))
         high, low = self._fixed(target)
         decay, rise = np.exp(-rate * time), -np.expm1(-rate * time)

@@ -354,3 +354,9 @@ def test_lazy_and_rich_ends() -> None:
     t = np.linspace(0, 15, 20)
     np.testing.assert_allclose(rich.prediction(t), 1 / (1 + (2e6 - 1) * np.exp(-2 * t)), rtol=1e-9)
     assert rich.rate == pytest.approx(2.0)
+    # long after 1e-308: what decays is 0, not 0/0
+    for q, target in [(0.5, -1.0), (0.5, 1.0), (-0.5, 1.0)]:
+        gone = LinearCrossover(q, 1.0, target)
+        end = target if q * target > 0 else 0.0
+        np.testing.assert_allclose(gone.prediction([400.0, 4000.0]), end, atol=1e-15)
+        np.testing.assert_allclose(gone.size([400.0, 4000.0]), 2 * abs(end), atol=1e-15)
