@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from meanfield.flows.linearized import LinearizedObjective
 from solvers.errors import InputError
 from solvers.measure import ParticleMeasure
 from solvers.spaces import Euclidean, Torus
@@ -22,6 +23,8 @@ def trained_columns(functional: Any, measure: ParticleMeasure) -> Any:
 
 def why_no_entropy(functional: Any, measure: ParticleMeasure) -> str:
     """Why the measure has no entropy that particles could estimate, or an empty string."""
+    if isinstance(functional, LinearizedObjective):
+        return "particles of a linearized network differ by where they were linearized, so they have no common density"
     space = getattr(functional, "space", None)
     if space is not None and not isinstance(space, (Euclidean, Torus)):
         return f"entropies are estimated in flat spaces, not on {space!r}"

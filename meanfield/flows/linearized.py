@@ -111,12 +111,19 @@ class LinearizedObjective(Objective):
         """Refused: a density has no particles to linearize at."""
         raise InputError("a linearized network has no density; use its particles")
 
+    def profiled(self, ridge: Any = None, regularizer: Any = None, space: Any = None) -> Any:
+        """Refused: outer and inner weights of a linearized network do not multiply (arguments unused)."""
+        raise InputError(
+            "a linearized network cannot be profiled: its outer weights do not multiply what inner ones make; profile "
+            "the objective it was made of, objective.base"
+        )
+
     def _check_measure(self, measure: Any) -> None:
         super()._check_measure(measure)
         if not np.array_equal(measure.coefficients, self.at.coefficients):
             raise InputError(
                 f"the state must have the {self.at.width} particles of the measure at which the network is linearized, "
-                "with their weights and signs"
+                "with their weights and signs, which flows that change masses do not keep"
             )
 
 

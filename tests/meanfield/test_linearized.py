@@ -291,6 +291,12 @@ def test_what_cannot_be_linearized_is_refused_in_one_sentence() -> None:
         (lambda: flow.objective.first_variation(at, at.positions[:2]), "at its own particles only"),
         (lambda: solvers.integrate(flow, at, 1.0).certificate, "has no certificate"),
         (lambda: flow.objective.potential(), "has no density"),
+        (lambda: flow.objective.profiled(0.1), "cannot be profiled"),
+        (lambda: solvers.integrate(mf.ConicFlow(flow.objective), at, 1.0), "change masses"),
+        (
+            lambda: solvers.integrate(mf.LangevinFlow(flow.objective, tau=0.1, entropy=True), at, 1.0),
+            "no common density",
+        ),
         (lambda: mf.LinearizedFlow(objective, at, time_unit="beta"), "time_unit"),
     ]
     for call, words in refused:

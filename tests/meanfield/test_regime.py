@@ -164,6 +164,35 @@ def test_linearized_runs_keep_their_kernel(lazy: Any) -> None:
     assert 0 < sgd.kernel_distance < 0.5
 
 
+def test_linearized_runs_are_compared_with_where_they_were_linearized(lazy: Any) -> None:
+    flow = lazy.linearized().flow
+    away = lazy.initial.with_positions(lazy.initial.positions + 0.3)
+    report = mf.regime(solvers.integrate(flow, away, lazy.t[-1], save=[0.0, lazy.t[-1]]), NEW)
+    assert report.kernel_distance < 1e-12
+    kernel = mf.kernels.empirical(lazy.objective.network, lazy.initial, X)
+    assert report.alignment_before == pytest.approx(mf.kernels.alignment(kernel, Y), rel=1e-12)
+
+
+def test_profiled_runs_are_those_of_the_whole_network() -> None:
+    objective = mf.Objective(mf.TwoLayer("tanh", d=2), X, Y)
+    profiled = objective.profiled(1e-2)
+    start = mf.ParticleMeasure.gaussian(profiled.network, 20, rng=0)
+    run: Any = solvers.integrate(mf.WassersteinFlow(profiled), start, 1.0, save=2)
+    report = mf.regime(run, NEW, Y_NEW)
+    ends = [profiled.lift(state) for state in (start, run.final)]
+    kernels = [mf.kernels.empirical(objective.network, state, X) for state in ends]
+    change = np.linalg.norm(kernels[1] - kernels[0]) / np.linalg.norm(kernels[0])
+    assert report.kernel_change == pytest.approx(change, rel=1e-12) and change > 0
+    moved = run.final.positions - start.positions
+    distance = np.linalg.norm(moved) / np.linalg.norm(start.positions)
+    assert report.relative_distance == pytest.approx(distance, rel=1e-12)
+    error = np.mean((profiled.predict(run.final, NEW) - Y_NEW) ** 2)
+    assert report.test_error == pytest.approx(error, rel=1e-10)
+    assert np.isnan(report.kernel_distance)
+    with pytest.raises(mf.InputError, match="outer weights are optimal at all times"):
+        mf.regime(run, kernel_predictor=True)
+
+
 def test_subsets_are_drawn_once_and_kernels_of_a_population_need_points() -> None:
     run = trained(1.0, 1.0)
     one, two, other = run.regime(points=6), run.regime(points=6), run.regime(points=6, rng=1)

@@ -10,9 +10,11 @@ import numpy as np
 from meanfield import kernels
 from meanfield.diagnostics._regime.model import as_model
 from meanfield.flows import SGD, LinearizedFlow, WassersteinFlow
+from meanfield.flows.linearized import LinearizedObjective
 from meanfield.networks import TwoLayer
 from meanfield.networks.feature_map import as_inputs
 from meanfield.objective import Objective
+from meanfield.profiled import ProfiledObjective
 from solvers import _check, integrate
 from solvers.errors import InputError
 from solvers.losses import SquaredLoss, by_name
@@ -36,6 +38,12 @@ class RunEnds:
         if y is not None or loss is not None:
             raise InputError("a run brings its own labels and loss; y= and loss= are for pairs of models")
         self.run, self.objective = run, run.objective
+        self.start, self.end = run.initial, run.final
+        #: of a profiled objective the whole network is compared, with its optimal outer weights
+        self.profiled = isinstance(self.objective, ProfiledObjective)
+        if self.profiled:
+            self.start, self.end = self.objective.lift(self.start), self.objective.lift(self.end)
+            self.objective = self.objective.objective
         self.network = getattr(self.objective, "network", None)
         if self.network is None:
             raise InputError(f"regime() needs a run of a network; {type(self.objective).__name__} has none")
@@ -47,9 +55,9 @@ class RunEnds:
         self.X = self.objective.X if X is None else as_inputs(self.network, X)
         self.y = self.objective.y if on_data and X is None else None
         self.loss = self.objective.loss if on_data else None
-        self.start, self.end = run.initial, run.final
-        #: the network linearized at the start keeps its kernel
-        self.frozen = hasattr(self.objective, "base")
+        #: a linearized network keeps the kernel of where it was linearized
+        self.frozen = isinstance(self.objective, LinearizedObjective)
+        self.at = self.objective.at if self.frozen else self.start
         self.scale = float(getattr(self.network, "scale", 1.0))
 
     def movement(self) -> tuple[float, float]:
@@ -69,7 +77,7 @@ class RunEnds:
 
     def kernels(self, X: Any) -> tuple[Array, Array]:
         """The tangent kernel at start and end."""
-        before = kernels.empirical(self.network, self.start, X)
+        before = kernels.empirical(self.network, self.at, X)
         return before, before if self.frozen else kernels.empirical(self.network, self.end, X)
 
     def flips(self, X: Any) -> float:
@@ -89,17 +97,23 @@ class RunEnds:
     def kernel_predictor(self, X: Any, time: Any, asked: bool) -> tuple[Array, float] | None:
         """Predictions of the linearized network, and the time at which; None where that has no meaning or is dear."""
         flow = self.run.flow
-        if not isinstance(self.objective, Objective) or not isinstance(flow, (WassersteinFlow, SGD)):
+        if self.profiled and asked:
+            raise InputError(
+                "a run of a profiled objective has no kernel predictor: its outer weights are optimal at all times, "
+                "not trained; leave out kernel_predictor="
+            )
+        followed = isinstance(flow, (WassersteinFlow, SGD)) and isinstance(self.objective, Objective)
+        if self.profiled or not followed:
             if asked:
                 raise InputError(
                     f"the kernel predictor follows a WassersteinFlow or SGD of an Objective, not {type(flow).__name__}"
                 )
             return None
-        base = getattr(self.objective, "base", self.objective)
+        base = self.objective.base if self.frozen else self.objective
         cheap = isinstance(base.loss, SquaredLoss) and base.y.size <= MOST_PREDICTIONS
         if not cheap and not asked:
             return None
-        linear = LinearizedFlow(base, self.start, time_unit=flow.time_unit)
+        linear = LinearizedFlow(base, self.at, time_unit=flow.time_unit)
         span = float(self.run.t[-1] - self.run.t[0]) if time is None else time
         if math.isinf(span):
             state = linear.limit(self.start)
