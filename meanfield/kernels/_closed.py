@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from meanfield.activations import Erf, Identity, LeakyReLU, PiecewiseLinear, Quadratic, ReLU
-from meanfield.kernels._knots import piecewise_linear
+from meanfield.kernels._knots import Lines, piecewise_linear
 from meanfield.kernels._pairs import Fill, Law
 from solvers.protocols import Array
 
@@ -59,5 +59,5 @@ def closed_form(activation: Any, law: Law) -> Fill | None:
 
         return identity
     if kind is PiecewiseLinear and not (law.on_sphere and dim == 1):
-        return piecewise_linear(activation, law)
+        return piecewise_linear(Lines.through(np.asarray(activation.knots, dtype=np.float64)), law)
     return None

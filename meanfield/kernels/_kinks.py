@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from meanfield.activations import PiecewiseLinear
+from meanfield.kernels._knots import Lines
 from solvers.errors import InputError
 from solvers.protocols import Array
 
@@ -35,6 +36,32 @@ def kinks_of(sigma: Any, slopes: Any, reach: float) -> Array:
             "with kernels.empirical of a wide measure instead"
         )
     return found
+
+
+def straight(sigma: Any, values: Any, slopes: Any, reach: float) -> Lines | None:
+    """An activation with kinks as lines between them on [-reach, reach], or None where it is curved.
+
+    Parameters
+    ----------
+    sigma : plug-in
+    values, slopes : callable
+        Array to array, sigma and sigma'.
+    reach : float
+    """
+    if getattr(sigma, "smooth", True):
+        return None
+    knots = kinks_of(sigma, slopes, reach)
+    ends = np.concatenate([[-reach], knots[np.abs(knots) < reach], [reach]])
+    middle = 0.5 * (ends[:-1] + ends[1:])
+    m = slopes(middle)
+    lines = Lines(ends[1:-1], values(middle) - m * middle, m)
+    # between kinks that were missed, or if it bends, it is another function than these lines
+    grid = np.linspace(-0.9983, 0.9979, INTERVALS + 1) * reach
+    where = np.searchsorted(lines.knots, grid, side="right")
+    far = np.abs(values(grid) - lines.c[where] - m[where] * grid)
+    size = np.abs(lines.c[where]) + np.abs(m[where] * grid) + np.abs(m).max() * reach
+    same = (far <= 1e-14 * size).all() and (np.abs(slopes(grid) - m[where]) <= 1e-13 * np.abs(m).max()).all()
+    return lines if same else None
 
 
 def _jumps(slopes: Any, reach: float) -> Array:

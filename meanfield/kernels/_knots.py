@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,25 +14,36 @@ POINTS = 20  # Gauss points of a piece
 REACH = 9.0  # of a normal number; further out no knot is seen
 
 
-def piecewise_linear(sigma: Any, law: Law) -> Fill:
-    """What fills E sigma sigma and E sigma' sigma' of a `PiecewiseLinear`."""
+@dataclass(frozen=True)
+class Lines:
+    """A piecewise linear function: knots (r,), and ``c + m z`` on the r + 1 intervals between them."""
+
+    knots: Array
+    c: Array
+    m: Array
+
+    @classmethod
+    def through(cls, table: Array) -> Lines:
+        """A `PiecewiseLinear` of these knots (z, value)."""
+        knots, values = table[:, 0], table[:, 1]
+        m = np.concatenate([[0.0], np.diff(values) / np.diff(knots), [0.0]])
+        # a knot at its end tells a line
+        c = np.concatenate([values[:1], values]) - m * np.concatenate([knots[:1], knots])
+        return cls(knots, c, m)
+
+
+def piecewise_linear(sigma: Lines, law: Law) -> Fill:
+    """What fills E sigma sigma and E sigma' sigma'."""
     from meanfield._kernels.knots import knot_pairs
 
-    table = np.asarray(sigma.knots, dtype=np.float64)
-    knots, values = table[:, 0], table[:, 1]
-    slopes_between = np.concatenate([[0.0], np.diff(values) / np.diff(knots), [0.0]])
-    jumps = np.diff(slopes_between)
-    # the line that sigma is on each interval, told by a knot at its end
-    before = np.concatenate([values[:1], values])
-    at = np.concatenate([knots[:1], knots])
-    intercepts = before - slopes_between * at
+    knots, jumps = sigma.knots, np.diff(sigma.m)
     dim = law.dim if law.on_sphere else 0
     x, w = np.polynomial.legendre.leggauss(POINTS)
     rule = np.array([x, w])
 
     def lines(tails: Array) -> Array:
         count = np.count_nonzero(tails[:, 0] <= (-1.0 if law.on_sphere else -REACH), axis=1)
-        return np.column_stack([intercepts[count], slopes_between[count], count.astype(np.float64)])
+        return np.column_stack([sigma.c[count], sigma.m[count], count.astype(np.float64)])
 
     def fill(g: Array, X: Array, Z: Array, s: Array, t: Array, value: Array, slopes: Array) -> None:
         left, right = _tails(knots, np.sqrt(s), law), _tails(knots, np.sqrt(t), law)

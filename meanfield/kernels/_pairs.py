@@ -68,12 +68,13 @@ def _rows(points: Any, name: str, bias: bool) -> Array:
 Fill = Callable[[Array, Array, Array, Array, Array, Array, Array], None]
 
 
-def assemble(inputs: Inputs, radius: float, fill: Fill) -> tuple[Array, Array]:
-    """E sigma sigma and E sigma' sigma' (n, m) on points times `radius`, a block of rows at a time."""
+def assemble(inputs: Inputs, radius: float, fill: Fill, with_slopes: bool) -> tuple[Array, Array | None]:
+    """E sigma sigma and, if asked for, E sigma' sigma' (n, m) on points times `radius`, a block of rows at a time."""
     X, Z = inputs.X * radius, inputs.Z * radius
     rows, columns = np.einsum("ij,ij->i", X, X), np.einsum("ij,ij->i", Z, Z)
     n, m = inputs.shape
-    value, slopes = np.empty((n, m)), np.empty((n, m))
+    value = np.empty((n, m))
+    slopes = np.empty((n, m)) if with_slopes else None
 
     def work(first: int, last: int) -> None:
         for block in range(first, last):
@@ -83,13 +84,15 @@ def assemble(inputs: Inputs, radius: float, fill: Fill) -> tuple[Array, Array]:
             if inputs.symmetric:
                 gram[:, : high - low][np.diag_indices(high - low)] = rows[low:high]
             part = slice(low, high), slice(start, m)
-            fill(gram, X[low:high], Z[start:], rows[low:high], columns[start:], value[part], slopes[part])
+            turned = np.empty_like(gram) if slopes is None else slopes[part]
+            fill(gram, X[low:high], Z[start:], rows[low:high], columns[start:], value[part], turned)
 
     with one_blas_thread():
         for_blocks(work, -(-n // ROWS), parallel=n * m > 20_000)
     if inputs.symmetric:
         mirror(value)
-        mirror(slopes)
+        if slopes is not None:
+            mirror(slopes)
     return value, slopes
 
 

@@ -6,8 +6,9 @@ normal law, Gegenbauer on the sphere),
     E tau(w.x) tau(w.z) = sum_k c_k(|x|) c_k(|z|) P_k(cos psi),    c_k(r) = E tau(r t) p_k(t),
 
 P_k = cos^k psi or the Legendre polynomial of the dimension. What is left out beyond k = K is at most
-max_(k>=K) |P_k| root(T(|x|) T(|z|)), with T(r) = E tau(r t)^2 - sum_(k<K) c_k(r)^2. Pairs for which this is not small
-(near collinear points and kinks) are integrated in the plane of x and z, in pieces between kinks.
+max_(k>=K) |P_k| root(T(|x|) T(|z|)), with T(r) = E tau(r t)^2 - sum_(k<K) c_k(r)^2; on the sphere the maximum is taken
+over K/2 <= k < K instead, as envelopes of these polynomials fall with k. Pairs for which this is not small (near
+collinear points and kinks) are integrated in the plane of x and z, in pieces between kinks.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from typing import Any
 import numpy as np
 
 from meanfield._kernels.plane_expectations import plane_nodes, project, sum_series
-from meanfield.kernels._kinks import kinks_of
+from meanfield.kernels._kinks import kinks_of, straight
+from meanfield.kernels._knots import Lines
 from meanfield.kernels._pairs import Inputs, Law, mirror
 from solvers._threads import for_blocks, one_blas_thread
+from solvers.errors import PluginError
 from solvers.protocols import Array
 
 # Lengths of the series, in turn; pairs left over are integrated in the plane once they are few.
@@ -61,8 +64,7 @@ class Expectation:
             other, opposite = self.tau(Z[:, 0]), self.tau(-Z[:, 0])
             if self.law.on_sphere:
                 return np.asarray(0.5 * (np.outer(plus, other) + np.outer(minus, opposite)))
-        largest = max(norms[0].max(), norms[1].max())
-        self.kinks = kinks_of(self.sigma, self._slopes, LINE_REACH * float(largest) + 1e-300)
+        self.kinks = kinks_of(self.sigma, self._slopes, _reach(inputs, radius))
         with one_blas_thread():
             gram = X @ Z.T
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -84,6 +86,16 @@ class Expectation:
         """sigma or its slope, elementwise."""
         return self._slopes(z) if self.slope else self._evaluate(z, False)
 
+    def _finite(self, z: Array) -> Array:
+        values = self.tau(z)
+        if not np.isfinite(values).all():
+            where = float(z[~np.isfinite(values)][0])
+            raise PluginError(
+                f"{self.sigma!r} or its slope is not finite at z = {where:.4g}, where its kernel needs it; scale the "
+                "inputs down, or let the activation grow less"
+            )
+        return values
+
     def _slopes(self, z: Array) -> Array:
         return self._evaluate(z, True)
 
@@ -91,7 +103,7 @@ class Expectation:
         flat = np.ascontiguousarray(z).reshape(-1)
         if not self.compiled:
             method = self.sigma.slope if slope else self.sigma.value
-            return np.array([method(float(t)) for t in flat], dtype=np.float64).reshape(z.shape)
+            return np.array([_plain(method, float(t)) for t in flat]).reshape(z.shape)
         from meanfield._kernels.elementwise import activate, activate_slope
 
         value, slopes = np.empty(flat.size), np.empty(flat.size)
@@ -128,10 +140,10 @@ class Expectation:
         """(t, mass, tau(r t)) for each radius; nodes are shared where there is no kink."""
         if self.kinks.size == 0:
             t, mass = self._line(0.0, pieces)
-            table = self.tau(norms[:, None] * t)
+            table = self._finite(norms[:, None] * t)
             return [(t, mass, row) for row in table]
         lines = [self._line(float(r), pieces) for r in norms]
-        flat = self.tau(np.concatenate([r * t for r, (t, _) in zip(norms, lines, strict=True)]))
+        flat = self._finite(np.concatenate([r * t for r, (t, _) in zip(norms, lines, strict=True)]))
         cuts = np.cumsum([t.size for t, _ in lines])[:-1]
         return [(t, mass, row) for (t, mass), row in zip(lines, np.split(flat, cuts), strict=True)]
 
@@ -301,6 +313,27 @@ class Expectation:
             product = mass[:at] * self.tau(u[:at]) * self.tau(v[:at])
             results[low : low + batch] = np.add.reduceat(product, starts)
         return results
+
+
+def _plain(method: Any, z: float) -> float:
+    try:
+        return float(method(z))
+    except OverflowError:
+        return math.inf
+
+
+def as_lines(sigma: Any, compiled: bool, law: Law, inputs: Inputs, radius: float) -> Lines | None:
+    """A plug-in with kinks as lines between them, where it is so as far as the inputs take it; None elsewhere."""
+    if getattr(sigma, "smooth", True) or (law.on_sphere and law.dim == 1):
+        return None
+    value, slope = (Expectation(sigma, compiled, which, law, 1.0).tau for which in (False, True))
+    return straight(sigma, value, slope, _reach(inputs, radius))
+
+
+def _reach(inputs: Inputs, radius: float) -> float:
+    """How far quadrature asks for the activation; not 0."""
+    largest = max(float(np.linalg.norm(points, axis=1).max()) for points in (inputs.X, inputs.Z))
+    return LINE_REACH * radius * largest if largest > 0.0 else 1.0
 
 
 def _circle(

@@ -12,8 +12,8 @@ from scipy.integrate import dblquad, quad
 
 import meanfield as mf
 from meanfield import kernels
-from meanfield.kernels import _two_layer
-from meanfield.kernels._kinks import kinks_of
+from meanfield.kernels import _quadrature, _two_layer
+from meanfield.kernels._kinks import kinks_of, straight
 
 
 class Kinked(NamedTuple):
@@ -64,6 +64,7 @@ def test_quadrature_reaches_closed_forms(law: str, d: int, monkeypatch: pytest.M
         cases += [(mf.Erf(), mf.Erf())] if d == 30 else [(mf.Erf(2.0), mf.Erf(2.0))]
     expected = [kernels.tangent(X, activation=known, w_law=law) for _, known in cases]
     monkeypatch.setattr(_two_layer, "closed_form", lambda sigma, law: None)
+    monkeypatch.setattr(_quadrature, "straight", lambda *ignored: None)
     for (sigma, _), exact in zip(cases, expected, strict=True):
         found = kernels.tangent(X, activation=sigma, w_law=law)
         assert (found == found.T).all()
@@ -74,6 +75,31 @@ def test_quadrature_reaches_closed_forms(law: str, d: int, monkeypatch: pytest.M
             kernels.random_features(X, activation=sigma, directions=law)[:3],
             atol=1e-9 * np.abs(value).max(),
         )
+
+
+@pytest.mark.parametrize("law", ["gaussian", "sphere"])
+def test_a_plugin_linear_between_kinks_has_its_kernel_in_closed_form(law: str) -> None:
+    X = hard_points(3)
+    found = kernels.tangent(X, activation=Kinked(0.2), w_law=law)
+    # between |x||z| eps in the moments at knots and in the closed form
+    assert scaled_error(found, kernels.tangent(X, activation=mf.LeakyReLU(0.2), w_law=law)) < 1e-14
+    bent = Kinked(0.2)
+    values = np.vectorize(lambda z: bent.value(z) + 1e-9 * z * z)
+    assert straight(bent, values, np.vectorize(bent.slope), 3.0) is None
+
+
+def test_an_activation_that_overflows_is_told() -> None:
+    class Steep(NamedTuple):
+        rate: float = 1.0
+
+        def value(self, z: float) -> float:
+            return math.exp(self.rate * z)
+
+        def slope(self, z: float) -> float:
+            return self.rate * math.exp(self.rate * z)
+
+    with pytest.raises(mf.PluginError, match="is not finite at z ="):
+        kernels.random_features(100.0 * hard_points(2), activation=Steep())
 
 
 @pytest.mark.parametrize("sigma", [mf.Tanh(1.5), mf.Sigmoid(2.0), mf.Softplus(3.0)], ids=repr)
@@ -133,6 +159,7 @@ def test_integrals_over_an_angle_against_those_over_the_plane(
     expected = kernels.tangent(X, activation=sigma, w_law=law)
     assert (expected == expected.T).all()
     monkeypatch.setattr(_two_layer, "closed_form", lambda sigma, law: None)
+    monkeypatch.setattr(_quadrature, "straight", lambda *ignored: None)
     # the plane's rtol is 1e-10 for either term; those of x and -x cancel in part
     assert scaled_error(kernels.tangent(X, activation=sigma, w_law=law), expected) < 1e-8
 
