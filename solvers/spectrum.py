@@ -93,12 +93,12 @@ def spectral_radius(
     return Radius(radius, k)
 
 
-def require_products(flow: Any, method: str) -> None:
+def require_products(flow: Any, method: str, otherwise: str = "") -> None:
     """Refuse a flow that knows no Jacobian-vector products where nothing can stand in for them."""
     if not hasattr(flow, "linearize") and not getattr(flow, "smooth", True):
         raise InputError(
             f"{method} needs the spectral radius, which finite differences do not give where the velocity jumps; "
-            "give the flow a method linearize(t, z), or use solvers.BogackiShampine()"
+            f"give the flow a method linearize(t, z){otherwise}"
         )
 
 

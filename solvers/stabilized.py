@@ -81,7 +81,7 @@ class ChebyshevStepper(AdaptiveStepper):
         from solvers import _chebyshev
 
         self._rules = _chebyshev
-        require_products(flow, "RKC2")
+        require_products(flow, "RKC2", ", or use solvers.BogackiShampine()")
         self._v, self._after, self._stage = (np.empty_like(z) for _ in range(3))
         self._other = np.empty_like(z)
         self._checked = False

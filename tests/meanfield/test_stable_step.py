@@ -124,7 +124,7 @@ def test_what_has_no_largest_step_is_refused_in_one_sentence() -> None:
         (lambda: mf.largest_stable_step(flow, at, method="euler"), "explicit Runge-Kutta"),
         (lambda: mf.largest_stable_step(flow, at, t=np.nan), "t must be finite"),
         (lambda: mf.largest_stable_step(flow, X), "ParticleMeasure"),
-        (lambda: mf.largest_stable_step(kinked, mf.ParticleMeasure(X)), "finite differences do not give"),
+        (lambda: mf.largest_stable_step(kinked, mf.ParticleMeasure(X)), "give the flow a method .*z.$"),
     ]
     for call, words in refused:
         with pytest.raises(mf.InputError, match=words) as caught:
