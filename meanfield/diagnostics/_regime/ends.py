@@ -136,9 +136,30 @@ class ModelEnds:
                 f"y must have one entry for each row of X, but shapes are {self.y.shape} and {self.X.shape}"
             )
         self.loss = by_name("squared" if loss is None else loss)
+        if hasattr(self.loss, "check_labels"):
+            self.y = np.asarray(self.loss.check_labels(y, self.y.shape[0]))
         if getattr(self.loss, "kind", "") != "cross_entropy" and self.y.ndim == 2 and self.y.shape[1] == 1:
             self.y = self.y[:, 0]
+        self._check_outputs()
         self.scale = 1.0
+
+    def _check_outputs(self) -> None:
+        """One sentence if the two models, or predictions and labels, are not of one shape."""
+        first, last = (model.values(self.X[:1]).shape[1:] for model in (self.start, self.end))
+        if first != last:
+            raise InputError(
+                f"the models predict shapes {first} and {last} at a point; they must be one model"
+            )
+        if getattr(self.loss, "kind", "") == "cross_entropy" and self.y.ndim == 1:
+            outputs = first[0] if first else 1
+            if int(self.y.max()) >= outputs:
+                raise InputError(
+                    f"y has classes up to {int(self.y.max())}, but the models have {outputs} output(s), not one each"
+                )
+        elif first != self.y.shape[1:]:
+            raise InputError(
+                f"predictions have shape {(*self.y.shape[:1], *first)} and y {self.y.shape}; they must agree"
+            )
 
     def movement(self) -> tuple[float, float]:
         before, after = self.start.parameters, self.end.parameters
@@ -169,7 +190,5 @@ class ModelEnds:
             return None
         span = math.inf if time is None else time
         start = self.start.values(self.X)
-        if start.shape != self.y.shape:
-            raise InputError(f"predictions have shape {start.shape} and y {self.y.shape}; they must agree")
         flow = kernels.flow(self.start.kernel(self.X), self.y, start, str(self.loss.reduction))
         return flow.predict(span, self.start.kernel(X, self.X), self.start.values(X)), span
