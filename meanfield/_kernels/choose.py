@@ -13,7 +13,7 @@ from meanfield._kernels.passes import by_address
 from meanfield._kernels.products import TwoLayerByProducts
 from meanfield._kernels.relu_line import ReLUOnLine, slopes
 from meanfield.activations import PiecewiseLinear, ReLU
-from solvers._threads import for_blocks
+from solvers._threads import for_blocks, thread_count
 from solvers.protocols import Array
 
 # Measured by benchmarks/thresholds.py, which can be run again on another machine.
@@ -268,7 +268,8 @@ class TwoLayerOnData:
             descend.run(*problem, sizes, 1, False, False, first, last)
 
         self._for_blocks(predict, m)
-        if self._parallel(m):
+        # one call for all steps where no thread could help: the same bits, without Python in between
+        if self._parallel(m) and thread_count() > 1:
             for t in range(steps):
                 size = sizes[t : t + 1] if sizes.size > 1 else sizes
                 descend.run(*problem, size, 1, True, False, 0, 0)
