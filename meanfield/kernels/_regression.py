@@ -125,10 +125,13 @@ def ridgeless(K: Any, y: Any) -> KernelFit:
     # labels in the range keep in the null space what rounding of the eigenvectors puts there
     if np.abs(missed).max(initial=0.0) > 1e-7 * np.abs(labels).max():
         raise InputError(_inconsistent(matrix, labels, int(np.count_nonzero(~kept))))
-    inverse = 1.0 / values[kept]
-    scaled = inverse[:, None] * parts[kept] if labels.ndim == 2 else inverse * parts[kept]
+    basis, inverse = vectors[:, kept], 1.0 / values[kept]
+    alpha = np.zeros_like(labels)
     with one_blas_thread():
-        return _fit(matrix, np.asarray(vectors[:, kept] @ scaled))
+        for _ in range(2):  # the second time what rounding left of the labels
+            left = basis.T @ (labels - matrix @ alpha)
+            alpha += basis @ (inverse[:, None] * left if labels.ndim == 2 else inverse * left)
+        return _fit(matrix, alpha)
 
 
 def _inconsistent(K: Array, y: Array, missing: int) -> str:
@@ -143,8 +146,8 @@ def _inconsistent(K: Array, y: Array, missing: int) -> str:
             "nothing interpolates them; merge duplicates or use ridge(K, y, lam)"
         )
     return (
-        f"K is singular (rank {K.shape[0] - missing} of {K.shape[0]}) and y is not in its range, so no function of its "
-        "space interpolates y; use ridge(K, y, lam) or a richer kernel"
+        f"K is singular to rounding (rank {K.shape[0] - missing} of {K.shape[0]}) and y is not in its range, so no "
+        "function of its space interpolates y; use ridge(K, y, lam) or a richer kernel"
     )
 
 
