@@ -35,6 +35,7 @@ def alignment(K: Any, y: Any, centred: bool = False) -> float:
     labels = labels_for(matrix, y)
     labels = labels[:, None] if labels.ndim == 1 else labels
     size = float(np.abs(labels).max())
+    matrix = _unit(matrix)
     if centred:
         labels = labels - labels.mean(axis=0)
         means = matrix.mean(axis=0)
@@ -67,6 +68,7 @@ def effective_rank(K: Any, kind: str = "entropy") -> float:
     """
     matrix = square_kernel(K)
     _check.choice(kind, "kind", ("entropy", "participation"))
+    matrix = _unit(matrix)
     total = float(np.trace(matrix))
     if not total > 0.0:
         raise InputError("K must have a positive trace; a zero kernel has no effective rank")
@@ -75,6 +77,11 @@ def effective_rank(K: Any, kind: str = "entropy") -> float:
     share: Array = spectrum(matrix)[0] / total
     share = share[share > 0.0]
     return float(np.exp(-np.sum(share * np.log(share))))
+
+
+def _unit(K: Array) -> Array:
+    """K times a power of two that brings its largest entry to about 1: squares neither overflow nor vanish."""
+    return np.ldexp(K, -int(np.frexp(np.abs(K).max())[1]))
 
 
 @one_blas_thread()

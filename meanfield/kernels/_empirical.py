@@ -149,8 +149,13 @@ def _moving(network: Any, layers: Any) -> Array:
     layout = getattr(network, "layout", None)
     if not layout:
         raise InputError("layers= needs a network whose layout names its layers, such as TwoLayer")
+    names = (layers,) if isinstance(layers, str) else layers
+    if not isinstance(names, (tuple, list, set, frozenset)) or not names:
+        raise InputError(
+            f"layers must be a layer's name or several of them ({', '.join(layout)}), not {layers!r}"
+        )
     wanted = np.zeros_like(full)
-    for name in (layers,) if isinstance(layers, str) else tuple(layers):
+    for name in names:
         low, high = layout[_check.choice(name, "a layer in layers", layout)]
         wanted[low:high] = full[low:high]
         if not full[low:high].any():

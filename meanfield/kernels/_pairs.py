@@ -15,6 +15,8 @@ from solvers.protocols import Array
 
 # Rows of a block, one piece of work for a thread.
 ROWS = 256
+# Length of a point, whose fourth power is still a number.
+LARGEST = 1e76
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,25 @@ def _rows(points: Any, name: str, bias: bool) -> Array:
     return np.ascontiguousarray(np.hstack([table, np.ones((table.shape[0], 1))])) if bias else table
 
 
+def scaled(inputs: Inputs, radius: float) -> tuple[Array, Array]:
+    """Points times `radius`, if squares of their norms can be multiplied: overflow would make kernels NaN."""
+    X, Z = inputs.X * radius, inputs.Z * radius
+    largest = max(float(np.abs(X).max()), float(np.abs(Z).max()))
+    if largest * np.sqrt(X.shape[1]) > LARGEST:
+        raise InputError(
+            f"inputs (times w_norm) hold values up to {largest:.3g}, and kernels of points longer than {LARGEST:g} "
+            "overflow; divide the inputs by their size"
+        )
+    return X, Z
+
+
 # (gram, X, Z, |x|^2, |z|^2, value, slopes): fills E sigma sigma and E sigma' sigma' of a block.
 Fill = Callable[[Array, Array, Array, Array, Array, Array, Array], None]
 
 
 def assemble(inputs: Inputs, radius: float, fill: Fill, with_slopes: bool) -> tuple[Array, Array | None]:
     """E sigma sigma and, if asked for, E sigma' sigma' (n, m) on points times `radius`, a block of rows at a time."""
-    X, Z = inputs.X * radius, inputs.Z * radius
+    X, Z = scaled(inputs, radius)
     rows, columns = np.einsum("ij,ij->i", X, X), np.einsum("ij,ij->i", Z, Z)
     n, m = inputs.shape
     value = np.empty((n, m))

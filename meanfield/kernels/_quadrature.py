@@ -22,7 +22,7 @@ import numpy as np
 from meanfield._kernels.plane_expectations import plane_nodes, project, sum_series
 from meanfield.kernels._kinks import kinks_of, straight
 from meanfield.kernels._knots import Lines
-from meanfield.kernels._pairs import Inputs, Law, mirror
+from meanfield.kernels._pairs import Inputs, Law, mirror, scaled
 from solvers._threads import for_blocks, one_blas_thread
 from solvers.errors import PluginError
 from solvers.protocols import Array
@@ -38,6 +38,8 @@ PLANE_NODES = 2_000_000
 # Hermite functions times a Gaussian reach further than the Gaussian itself.
 LINE_REACH = 13.0
 MOST_PIECES = 2048
+# Pieces that test the others are halved towards 0 so often: they see what is 1e-11 wide.
+HALVINGS = 40
 
 
 class Expectation:
@@ -57,7 +59,7 @@ class Expectation:
 
     def matrix(self, inputs: Inputs, radius: float) -> Array:
         """(n, m), exactly symmetric for one set of points."""
-        X, Z = inputs.X * radius, inputs.Z * radius
+        X, Z = scaled(inputs, radius)
         norms = np.linalg.norm(X, axis=1), np.linalg.norm(Z, axis=1)
         if self.law.dim == 1:
             plus, minus = self.tau(X[:, 0]), self.tau(-X[:, 0])
@@ -115,13 +117,16 @@ class Expectation:
 
     # -- one dimension --------------------------------------------------------------------------------------
 
-    def _line(self, r: float, pieces: int) -> tuple[Array, Array]:
-        """Nodes t and masses of one coordinate, in pieces split at the kinks of tau(r t)."""
+    def _line(self, r: float, pieces: int, towards_0: bool = False) -> tuple[Array, Array]:
+        """Nodes t and masses of one coordinate, in pieces split at the kinks of tau(r t), or finer and finer near 0."""
         dim = self.law.dim
         reach = LINE_REACH
         if self.law.on_sphere:
             reach = math.acos(math.exp(-40.0 / (dim - 2.0))) if dim > 2 else 0.5 * math.pi
         ends = np.linspace(-reach, reach, pieces + 1)
+        if towards_0:
+            halves = reach * 0.5 ** np.arange(1, HALVINGS)
+            ends = np.unique(np.concatenate([ends, halves, -halves]))
         if self.kinks.size and r > 0.0:
             at = self.kinks / r
             if self.law.on_sphere:
@@ -136,13 +141,13 @@ class Expectation:
         total = math.exp(math.lgamma(0.5 * dim) - math.lgamma(0.5 * (dim - 1))) / math.sqrt(math.pi)
         return np.sin(t), mass * np.cos(t) ** (dim - 2) * total
 
-    def _rows(self, norms: Array, pieces: int) -> list[tuple[Array, Array, Array]]:
+    def _rows(self, norms: Array, pieces: int, towards_0: bool = False) -> list[tuple[Array, Array, Array]]:
         """(t, mass, tau(r t)) for each radius; nodes are shared where there is no kink."""
         if self.kinks.size == 0:
-            t, mass = self._line(0.0, pieces)
+            t, mass = self._line(0.0, pieces, towards_0)
             table = self._finite(norms[:, None] * t)
             return [(t, mass, row) for row in table]
-        lines = [self._line(float(r), pieces) for r in norms]
+        lines = [self._line(float(r), pieces, towards_0) for r in norms]
         flat = self._finite(np.concatenate([r * t for r, (t, _) in zip(norms, lines, strict=True)]))
         cuts = np.cumsum([t.size for t, _ in lines])[:-1]
         return [(t, mass, row) for (t, mass), row in zip(lines, np.split(flat, cuts), strict=True)]
@@ -150,12 +155,28 @@ class Expectation:
     def _resolved_pieces(self, norms: Array) -> int:
         """Pieces from which E tau(r t)^2 no longer changes, for the largest and the least radius."""
         few = np.unique([norms.min(), np.median(norms), norms.max()])
-        pieces, before = 4, None
-        while pieces <= MOST_PIECES:
-            now = np.array([np.sum(mass * row * row) for _, mass, row in self._rows(few, pieces)])
-            if before is not None and (np.abs(now - before) <= 1e-14 + 1e-13 * np.abs(now)).all():
-                return pieces // 2
+
+        def energy(pieces: int, towards_0: bool = False) -> Array:
+            return np.array([np.sum(mass * row * row) for _, mass, row in self._rows(few, pieces, towards_0)])
+
+        # few equal pieces all miss a step of tau(r t) that is steep because r is large: these do not
+        graded = energy(4, towards_0=True)
+        pieces, before = 4, energy(4)
+        while pieces < MOST_PIECES:
+            now = energy(2 * pieces)
+            near = 1e-14 + 1e-13 * np.abs(now)
+            if (np.abs(now - before) <= near).all() and (np.abs(now - graded) <= 10.0 * near).all():
+                return pieces
             pieces, before = 2 * pieces, now
+        missed = float((np.abs(before - graded) / np.maximum(np.abs(graded), 1e-300)).max())
+        if missed > self.rtol:
+            warnings.warn(
+                f"quadrature of {self.sigma!r} reached {missed:.1e}, not rtol = {self.rtol:g}, for inputs of norm up "
+                f"to {few[-1]:.3g}; scale the inputs down, or, if the activation has kinks, say so with smooth = False "
+                "in its class",
+                RuntimeWarning,
+                stacklevel=6,  # the caller of random_features
+            )
         return MOST_PIECES
 
     # -- the series -----------------------------------------------------------------------------------------
@@ -260,7 +281,7 @@ class Expectation:
             f"quadrature of {self.sigma!r} reached {worst:.1e}, not rtol = {self.rtol:g}, for {left.size} pair(s) of "
             "points; give a larger rtol, or, if the activation has kinks, say so with smooth = False in its class",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
     def _integrate(self, pairs: Array, points: tuple[int, int]) -> Array:

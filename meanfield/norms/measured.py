@@ -221,6 +221,8 @@ def _in_f1(
 ) -> Margin:
     _, upper, lower = slopes(network.activation, "margins")
     sphere = SphereMeasure.of(measure, network).merged()
+    if sphere.mass == 0.0:
+        raise InputError("the neurons cancel: the network is zero and has no margin")
     inputs = np.column_stack([X, np.ones(y.size)]) if network.bias else X
     points = prepare(inputs, upper, lower)
     v = sphere.directions @ points.basis.T

@@ -123,3 +123,13 @@ def test_bad_input_is_told_in_a_sentence() -> None:
     ):
         with pytest.raises(mf.InputError, match=said):
             call()
+
+
+@pytest.mark.parametrize("layers", [(), 3])
+def test_layers_that_are_none_are_refused(layers: object) -> None:
+    network = mf.TwoLayer("relu", d=2)
+    measure = mf.ParticleMeasure.gaussian(network, 3, rng=0)
+    with pytest.raises(
+        mf.InputError, match=r"layers must be a layer's name or several of them \(a, w, b\), not"
+    ):
+        mf.kernels.empirical(network, measure, np.eye(2), layers=layers)

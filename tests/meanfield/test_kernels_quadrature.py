@@ -266,3 +266,15 @@ def test_accuracy_that_is_not_reached_is_told() -> None:
         kernels.random_features(hard_points(2), activation=mf.Softplus(4.0), rtol=1e-18)
     with pytest.raises(mf.InputError, match="rtol must be positive"):
         kernels.random_features(hard_points(2), activation=mf.Softplus(4.0), rtol=0.0)
+
+
+def test_a_step_too_steep_for_the_pieces_is_told() -> None:
+    # E tanh(1e5 t)^2 = 1 - E cosh(1e5 t)^-2 = 1 - 2 phi(0)/1e5; a few equal pieces all miss the step and agree on 1
+    with pytest.warns(RuntimeWarning, match=r"for inputs of norm up to 1e\+05; scale the inputs down"):
+        kernels.random_features([[1e5, 0.0]], activation=mf.Tanh())
+
+
+def test_inputs_whose_kernel_overflows_are_refused() -> None:
+    for sigma in ("relu", "tanh"):
+        with pytest.raises(mf.InputError, match=r"values up to 1e\+100, .* overflow; divide the inputs"):
+            kernels.random_features([[1e100, 0.0]], activation=sigma)

@@ -249,3 +249,11 @@ def test_bits_do_not_depend_on_threads_of_the_blas() -> None:
         two = everything()
     for first, second in zip(one, two, strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+def test_descriptions_do_not_depend_on_the_unit_of_the_kernel() -> None:
+    K, _, y = gaussian_kernel()
+    small, large = np.ldexp(K, -700), np.ldexp(K, 900)
+    for kind in ("entropy", "participation"):
+        assert kernels.effective_rank(small, kind) == kernels.effective_rank(large, kind)
+    assert kernels.alignment(small, y) == kernels.alignment(K, y) == kernels.alignment(large, y)

@@ -218,3 +218,12 @@ def test_what_margins_of_runs_refuse() -> None:
     for arguments, options, message in refused:
         with pytest.raises(mf.InputError, match=message):
             mf.norms.margins(*arguments, **options)
+
+
+def test_neurons_that_cancel_have_no_margin() -> None:
+    network = mf.TwoLayer("relu", d=2)
+    half = np.random.default_rng(0).normal(size=(3, 3))
+    w, b, a = np.vstack([half, half])[:, :2], np.tile(half[:, 2], 2), np.repeat([1.0, -1.0], 3)
+    doubled = mf.ParticleMeasure.from_arrays(a=a, w=w, b=b)
+    with pytest.raises(mf.InputError, match="the neurons cancel: the network is zero and has no margin"):
+        mf.norms.margins(doubled, network, np.eye(2), [1.0, -1.0], space="f1")
