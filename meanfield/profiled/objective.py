@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from meanfield._without_outer import inner_part, outer_strength, without_outer
 from meanfield.networks.feature_map import BLOCK_BYTES, as_inputs, bind, centre_of
+from meanfield.profiled.network import inner_part, outer_strength, without_outer
 from meanfield.regularizers import checked
 from solvers import _check
 from solvers._reduction import datum_weights
@@ -19,9 +19,9 @@ from solvers.protocols import Array
 from solvers.spaces import Euclidean
 
 if TYPE_CHECKING:
-    from meanfield._profiled_potential import ProfiledPotential
     from meanfield.certificate import Certificate
     from meanfield.objective import Objective
+    from meanfield.profiled.potential import ProfiledPotential
 
 
 class ProfiledObjective:
@@ -266,7 +266,7 @@ class ProfiledObjective:
             ``rng`` (0 by default) for the starts of heuristic searches, ``starts`` (k, p): further neurons from which
             they start.
         """
-        from meanfield._profiled_certificate import certify
+        from meanfield.profiled.certificate import certify
 
         self._check_measure(measure)
         return certify(self, measure, **options)
@@ -279,7 +279,7 @@ class ProfiledObjective:
         InputError
             If there are more data, or coordinates are frozen or move at rates of their own.
         """
-        from meanfield._profiled_potential import ProfiledPotential
+        from meanfield.profiled.potential import ProfiledPotential
 
         return ProfiledPotential(self)
 

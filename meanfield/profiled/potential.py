@@ -11,7 +11,7 @@ from solvers.errors import InputError
 from solvers.protocols import Array
 
 if TYPE_CHECKING:
-    from meanfield.profiled import ProfiledObjective
+    from meanfield.profiled.objective import ProfiledObjective
 
 # Data whose n (n + 1)/2 products of features are kept for every cell of a grid.
 MOST_DATA = 80
