@@ -53,10 +53,12 @@ from meanfield.stop import gap_below  # noqa: E402
 from meanfield.support import SupportReport, lift, support_report  # noqa: E402
 from solvers.errors import DivergenceError, FileFormatError, InputError, PluginError  # noqa: E402
 from solvers.losses import (  # noqa: E402
+    AbsoluteLoss,
     CrossEntropy,
     ExponentialLoss,
     HuberLoss,
     LogisticLoss,
+    MaxLoss,
     SoftMinMargin,
     SquaredLoss,
 )
@@ -64,6 +66,7 @@ from solvers.measure import ParticleMeasure  # noqa: E402
 
 __all__ = [
     "SGD",
+    "AbsoluteLoss",
     "Certificate",
     "Claim",
     "ConicFlow",
@@ -81,6 +84,7 @@ __all__ = [
     "LeakyReLU",
     "LinearizedFlow",
     "LogisticLoss",
+    "MaxLoss",
     "NoRegularizer",
     "Objective",
     "ParticleMeasure",

@@ -7,7 +7,9 @@ import os as _os
 # Spinning worker threads cost more than they save beside another busy process; must be set before numba loads.
 _os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+from solvers import arrangement
 from solvers._auto import Auto
+from solvers._exact_erm import ExactERM, exact_erm
 from solvers._integrate import Step, integrate, steps
 from solvers._ista import IstaRun, ista
 from solvers.closed_form import ClosedForm
@@ -29,10 +31,12 @@ from solvers.grid import Grid
 from solvers.jko import QuantileJKO
 from solvers.langevin import Langevin
 from solvers.losses import (
+    AbsoluteLoss,
     CrossEntropy,
     ExponentialLoss,
     HuberLoss,
     LogisticLoss,
+    MaxLoss,
     SoftMinMargin,
     SquaredLoss,
 )
@@ -69,6 +73,7 @@ __all__ = [
     "RODAS3",
     "RODAS4",
     "RKC2",
+    "AbsoluteLoss",
     "Auto",
     "BogackiShampine",
     "ButcherTableau",
@@ -82,6 +87,7 @@ __all__ = [
     "Euclidean",
     "Euler",
     "EulerMaruyama",
+    "ExactERM",
     "ExponentialLoss",
     "EyringKramers",
     "FileFormatError",
@@ -96,6 +102,7 @@ __all__ = [
     "Langevin",
     "LeimkuhlerMatthews",
     "LogisticLoss",
+    "MaxLoss",
     "ParticleMeasure",
     "PluginError",
     "Progress",
@@ -117,7 +124,9 @@ __all__ = [
     "Trajectory",
     "View",
     "When",
+    "arrangement",
     "every",
+    "exact_erm",
     "free_energy_sandwich",
     "eyring_kramers",
     "gradient_norm_below",

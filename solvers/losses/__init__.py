@@ -1,6 +1,7 @@
 """Losses R(f) of the whole vector of predictions, with their gradients and convex conjugates: one file each.
 
-Every loss here is ``R(f) = sum_i w_i l(f_i, y_i)`` (`SoftMinMargin` takes a logarithm of such a sum). The
+Every loss here is ``R(f) = sum_i w_i l(f_i, y_i)`` (`SoftMinMargin` takes a logarithm of such a sum,
+`MaxLoss` a maximum). The
 loss owns its reduction: ``"mean"`` means w_i = 1/n, ``"sum"`` means w_i = 1. The keyword ``weights`` of each
 method replaces them: non-negative, normalized to sum 1 by ``"mean"``, taken as they are by ``"sum"``. With
 several outputs, f of shape (n, k), the sum over outputs is never averaged.
@@ -31,10 +32,12 @@ import numpy as np
 from solvers import _check
 from solvers._reduction import datum_weights
 from solvers.errors import InputError
+from solvers.losses.absolute import AbsoluteLoss
 from solvers.losses.cross_entropy import CrossEntropy
 from solvers.losses.exponential import ExponentialLoss
 from solvers.losses.huber import HuberLoss
 from solvers.losses.logistic import LogisticLoss
+from solvers.losses.maximum import MaxLoss
 from solvers.losses.soft_min_margin import SoftMinMargin
 from solvers.losses.squared import SquaredLoss
 from solvers.protocols import Array
@@ -100,12 +103,14 @@ def by_name(loss: str | Loss) -> Loss:
 
 
 __all__ = [
+    "AbsoluteLoss",
     "CompiledLoss",
     "CrossEntropy",
     "ExponentialLoss",
     "HuberLoss",
     "LogisticLoss",
     "Loss",
+    "MaxLoss",
     "SoftMinMargin",
     "SquaredLoss",
     "by_name",

@@ -1,0 +1,1 @@
+ExactERM=exact_erm=None
