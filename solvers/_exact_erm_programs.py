@@ -20,6 +20,7 @@ from solvers.protocols import Array
 PRECISE = 1e-10  # relative accuracy of the programs that are iterative
 NEWTON = 80  # iterations; a loss without a minimum, as the logistic one, falls by e in each
 CUTS = 400  # cutting planes
+TIGHT = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}  # of HiGHS, its least
 RADIUS = 1e4  # predictions of a cutting plane's program, in units of the targets
 
 
@@ -50,6 +51,9 @@ class Squares:
     loss: Any
     y: Array
 
+    def settle(self) -> None:
+        """After the roots of a tree: what was learnt by then holds for all its nodes, in whatever process."""
+
     def solve(self, A: Array, cutoff: float) -> tuple[float, Array | None]:
         c = least_squares(A, self.y)
         return (-np.inf, None) if c is None else (float(self.loss.value(A @ c, self.y)), c)
@@ -59,6 +63,9 @@ class Squares:
 class Linear:
     loss: Any
     y: Array
+
+    def settle(self) -> None:
+        """Nothing is learnt."""
 
     def solve(self, A: Array, cutoff: float) -> tuple[float, Array | None]:
         if not A.shape[1]:
@@ -98,6 +105,7 @@ class Linear:
             A_ub=np.block([[A, -slack], [-A, -slack]]),
             b_ub=np.append(self.y, -self.y),
             method="highs",
+            options=TIGHT,
         )
         if solved.x is None:
             return -np.inf, None
@@ -110,6 +118,11 @@ class General:
     loss: Any
     y: Array
     kinks: bool = False  # found by trying: Newton's method stalled
+    settled: bool = False
+
+    def settle(self) -> None:
+        """What is known of kinks now is kept."""
+        self.settled = True
 
     def solve(self, A: Array, cutoff: float) -> tuple[float, Array | None]:
         start = np.zeros(A.shape[1])
@@ -121,7 +134,7 @@ class General:
                 return bound, c
             start = c
         bound, c, converged = self._cuts(A, start, cutoff)
-        self.kinks = self.kinks or converged
+        self.kinks = self.kinks or (converged and not self.settled)
         return bound, c
 
     def _newton(self, A: Array) -> tuple[float, Array, bool]:
@@ -188,6 +201,7 @@ class General:
                 b_ub=np.array(offsets),
                 bounds=[*zip(np.zeros(len(top)), top, strict=True), (None, None)],
                 method="highs",
+                options=TIGHT,
             )
             if solved.x is None:
                 break

@@ -154,7 +154,7 @@ class Tree:
                 groups = tuple(self.cell(sign, v, touching) for sign, v in neurons)
                 node = self.solve(groups, -np.inf, np.inf)
                 solved += 1
-                if node.value < value - 1e-12 * abs(value):
+                if node.value < value and not node.value > value - 1e-12 * abs(value):
                     neurons, value, improved = node.neurons, node.value, True
                     break
         return neurons, value, solved

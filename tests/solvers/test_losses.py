@@ -16,10 +16,12 @@ from solvers import losses
 from solvers._jit import kernel
 from solvers.errors import InputError
 from solvers.losses import (
+    AbsoluteLoss,
     CrossEntropy,
     ExponentialLoss,
     HuberLoss,
     LogisticLoss,
+    MaxLoss,
     SoftMinMargin,
     SquaredLoss,
     by_name,
@@ -36,6 +38,8 @@ ALL: list[Any] = [
         ExponentialLoss(reduction),
         SoftMinMargin(reduction),
         CrossEntropy(reduction),
+        AbsoluteLoss(reduction),
+        MaxLoss(reduction),
     )
 ]
 SIGNED = ("logistic", "exponential", "soft_min_margin")
@@ -91,7 +95,9 @@ def test_several_outputs_are_summed_over(kind: str) -> None:
 def test_mean_is_the_sum_over_n(loss: Any) -> None:
     f, y = problem(loss, 7, np.random.default_rng(2))
     mean, total = loss._replace(reduction="mean"), loss._replace(reduction="sum")
-    if loss.kind == "soft_min_margin":
+    if loss.kind == "maximum":
+        assert total.value(f, y) == mean.value(f, y) == np.max(np.abs(f - y))
+    elif loss.kind == "soft_min_margin":
         assert total.value(f, y) - mean.value(f, y) == pytest.approx(np.log(7), rel=1e-14)
     else:
         assert total.value(f, y) == pytest.approx(7 * mean.value(f, y), rel=1e-14)
@@ -102,6 +108,9 @@ def test_values_by_hand() -> None:
     e = np.exp
     assert SquaredLoss().value(f, y) == 0.5 * 9 / 2
     assert SquaredLoss("sum").value(f, y) == 4.5
+    assert AbsoluteLoss().value(f, y) == 1.5 and AbsoluteLoss("sum").value(f, y) == 3.0
+    assert AbsoluteLoss("sum").gradient(f, y).tolist() == MaxLoss().gradient(f, y).tolist() == [0.0, -1.0]
+    assert MaxLoss().value(f, y) == 3.0
     assert HuberLoss(1.0).value(f, y) == (0 + 1.0 * (3 - 0.5)) / 2
     # one or two roundings each
     assert LogisticLoss().value(f, y) == pytest.approx((np.log(1 + e(-1)) + np.log(1 + e(2))) / 2, rel=1e-15)
@@ -214,9 +223,9 @@ def test_weights_count_repetitions(loss: Any) -> None:
         repeated, rel=1e-14
     )  # another order of summation
     scale = 10.0 * loss.value(f, y, weights=counts)
-    if loss.reduction == "mean":
+    if loss.reduction == "mean" and loss.kind != "maximum":
         assert loss.value(f, y, weights=10 * counts) == pytest.approx(scale / 10, rel=1e-14)
-    elif loss.kind != "soft_min_margin":
+    elif loss.kind not in ("soft_min_margin", "maximum"):
         assert loss.value(f, y, weights=10 * counts) == pytest.approx(scale, rel=1e-14)
 
 
@@ -266,7 +275,7 @@ def test_curvature_bound_holds_and_is_attained_for_quadratics(loss: Any, weighte
     weights = rng.uniform(0.1, 2.0, n) if weighted else None
     bound = loss.curvature_bound(n, weights)
     if bound is None:
-        assert loss.kind == "exponential"
+        assert loss.kind in ("exponential", "absolute", "maximum")
         return
     largest = 0.0
     for _ in range(200):
@@ -321,7 +330,7 @@ def test_wrong_shapes_are_refused() -> None:
 
 def test_by_name() -> None:
     kinds = {loss.kind for loss in ALL}
-    assert len(kinds) == 6
+    assert len(kinds) == 8
     for kind in kinds:
         loss = by_name(kind)
         assert loss.kind == kind and type(loss).__module__ == f"{losses.__name__}.{kind}"
