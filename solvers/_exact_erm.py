@@ -90,8 +90,10 @@ class ExactERM:
         return _predict(inputs, self.a, self.w, self.b)
 
     def measure(self) -> ParticleMeasure:
-        """The network as the measure ``(1/m) sum_i delta(m a_i, w_i, b_i)``, m the width, with the same predictions under
-        ``meanfield.TwoLayer("relu", d)``: it can be drawn, and be the start of a flow."""
+        """The network as the measure ``(1/m) sum_i delta(m a_i, w_i, b_i)``, m the width.
+
+        ``meanfield.TwoLayer("relu", d)`` predicts the same from it, and a flow can start there.
+        """
         return ParticleMeasure.from_arrays(a=self.a * self.width, w=self.w, b=self.b)
 
 
@@ -161,7 +163,9 @@ def exact_erm(
     inputs, bias = points(X, bias)
     width = _check.number(width, "width", positive=True, integer=True)
     most = _check.number(max_programs, "max_programs", positive=True, integer=True)
-    limit = None if stop_after is None else _check.number(stop_after, "stop_after", positive=True, integer=True)
+    limit = (
+        None if stop_after is None else _check.number(stop_after, "stop_after", positive=True, integer=True)
+    )
     workers = _check.number(workers, "workers", positive=True, integer=True)
     tolerance = _check.number(tolerance, "tolerance", positive=True)
     chosen: Any = SquaredLoss() if loss is None else by_name(loss)
@@ -174,9 +178,9 @@ def exact_erm(
     completions, ordered = _completions(count, width), (2 * count) ** width
     if completions > most or ray_count(different, made.rank) * max(len(targets), different) > TABLE // 8:
         raise InputError(
-            f"exact_erm on {different} different data of rank {made.rank} with width {width} is an enumeration of up to "
-            f"{completions:.3g} programs over {count:.3g} patterns, too many (max_programs = {most:.3g}); use fewer data "
-            "or neurons, or solvers.convex_relu, which is convex for wide networks"
+            f"exact_erm on {different} different data of rank {made.rank} with width {width} is an enumeration of "
+            f"up to {completions:.3g} programs over {count:.3g} patterns, too many (max_programs = {most:.3g}); use "
+            "fewer data or neurons, or solvers.convex_relu, which is convex for wide networks"
         )
     cells = of_frame(made) if count <= 1_000_000 else None
     if cells is not None:
@@ -262,8 +266,8 @@ class _Search:
         if node.split is None:
             if node.bound == -np.inf:
                 raise InputError(
-                    f"{type(self.tree.loss).__name__} has no lower bound on these data: networks of this width separate "
-                    "them; use a loss that is bounded below, such as LogisticLoss()"
+                    f"{type(self.tree.loss).__name__} has no lower bound on these data: networks of this width "
+                    "separate them; use a loss that is bounded below, such as LogisticLoss()"
                 )
             self._closed = min(self._closed, node.bound)
         elif node.bound < self.cutoff:

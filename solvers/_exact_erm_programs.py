@@ -1,7 +1,7 @@
 """The convex programs of exact training: minimize R(A c) over c >= 0, where the columns of A are activations of rays.
 
-`solve(A, cutoff)` returns a lower bound of the minimum, which is the minimum unless it stopped early because it is above
-`cutoff`, and the minimizer c, or None if it has none. Squared loss: non-negative least squares (Lawson and Hanson).
+`solve(A, cutoff)` returns a lower bound of the minimum, which is the minimum unless it stopped early because it is
+above `cutoff`, and the minimizer c, or None if it has none. Squared loss: non-negative least squares (Lawson, Hanson).
 Absolute and maximum loss: a linear program (HiGHS), unless the dual point of the least squares already shows that the
 minimum is above the cutoff. Other losses: Newton's method whose quadratic models are solved by non-negative least
 squares; where it does not converge, because the loss has kinks, cutting planes.
@@ -133,9 +133,9 @@ class General:
             if converged:
                 return bound, c
             start = c
-        bound, c, converged = self._cuts(A, start, cutoff)
+        lower, chosen, converged = self._cuts(A, start, cutoff)
         self.kinks = self.kinks or (converged and not self.settled)
-        return bound, c
+        return lower, chosen
 
     def _newton(self, A: Array) -> tuple[float, Array, bool]:
         """Newton's method: each model, damped by mu, is a non-negative least squares problem in the metric of R''."""
@@ -143,7 +143,10 @@ class General:
         c, f = np.zeros(A.shape[1]), np.zeros_like(y)
         value, unit = float(loss.value(f, y)), float(loss.value(np.zeros_like(y), y))
         curvature = _hessian(loss, f, y)
-        size = max(float(np.abs(np.diag(curvature)).max()), 1e-12 * max(float(np.abs(loss.gradient(f, y)).max()), 1e-300))
+        size = max(
+            float(np.abs(np.diag(curvature)).max()),
+            1e-12 * max(float(np.abs(loss.gradient(f, y)).max()), 1e-300),
+        )
         damping = 1e-3 * size
         for _ in range(NEWTON):
             q = np.asarray(loss.gradient(f, y), dtype=np.float64)
@@ -177,7 +180,7 @@ class General:
             damping = max(0.1 * damping, 0.0) if step > 0.3 else min(10.0 * damping, size)
         return -np.inf, c, False
 
-    def _cuts(self, A: Array, c: Array, cutoff: float) -> tuple[float, Array | None, bool]:
+    def _cuts(self, A: Array, c: Array, cutoff: float) -> tuple[float, Array, bool]:
         """Kelley's cutting planes: the loss lies above its tangents, whose maximum a linear program minimizes."""
         from scipy.optimize import linprog
 

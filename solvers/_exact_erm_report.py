@@ -119,8 +119,8 @@ def start_workers(tree: Tree, workers: int) -> Iterator[Branch]:
         pickle.dumps(tree.loss)
     except Exception as problem:
         raise InputError(
-            f"{type(tree.loss).__name__} cannot be sent to other processes ({problem}); define it at the top of a file, "
-            "or pass workers=1"
+            f"{type(tree.loss).__name__} cannot be sent to other processes ({problem}); define it at the top of a "
+            "file, or pass workers=1"
         ) from None
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(tree,)) as pool:

@@ -22,10 +22,10 @@ FLAT = 1e-9  # a relaxation whose hull is left by less, in units of the targets,
 
 
 class Group(NamedTuple):
-    """`count` neurons of one sign, somewhere in the cone of these rays."""
+    """`number` neurons of one sign, somewhere in the cone of these rays."""
 
     sign: int
-    count: int
+    number: int
     rays: NDArray[np.intp]
 
 
@@ -58,14 +58,12 @@ class Tree:
     def roots(self, width: int) -> list[tuple[Group, ...]]:
         """One for each number of positive neurons."""
         everything = np.arange(len(self.rays))
-        made = [
-            (Group(1, width - k, everything), Group(-1, k, everything)) for k in range(width + 1)
-        ]
-        return [tuple(self.merged(group) for group in groups if group.count) for groups in made]
+        made = [(Group(1, width - k, everything), Group(-1, k, everything)) for k in range(width + 1)]
+        return [tuple(self.merged(group) for group in groups if group.number) for groups in made]
 
     def merged(self, group: Group) -> Group:
         """One neuron instead of several if the region is one cell."""
-        return group._replace(count=1) if group.count > 1 and not self.cut(group).any() else group
+        return group._replace(number=1) if group.number > 1 and not self.cut(group).any() else group
 
     def cut(self, group: Group) -> NDArray[np.bool_]:
         """Which hyperplanes cut the region."""
@@ -84,10 +82,10 @@ class Tree:
         group = node.groups[chosen]
         rest = node.groups[:chosen] + node.groups[chosen + 1 :]
         found = []
-        for count in range(group.count + 1):
+        for count in range(group.number + 1):
             parts = [
                 self.merged(Group(group.sign, number, self.side(group, hyperplane, sign)))
-                for number, sign in ((count, 1), (group.count - count, -1))
+                for number, sign in ((count, 1), (group.number - count, -1))
                 if number
             ]
             found.append(rest + tuple(part for part in parts if self.activations[part.rays].any()))

@@ -1,4 +1,4 @@
-"""The rays of a central arrangement {v: x_j.v = 0}: coordinates in which it is well conditioned, its edges, their signs.
+"""The rays of a central arrangement {v: x_j.v = 0}: good coordinates, its edges, the signs of data there.
 
 A cell of the arrangement is the convex cone of its rays, and the activations relu(Z v) are linear in v on it. So
 everything about activation patterns is a statement on the table of signs of x_j at the rays.
@@ -112,7 +112,7 @@ def ray_count(hyperplanes: int, rank: int) -> int:
 
 
 def rays(normals: Array) -> tuple[Array, Signs]:
-    """All rays of the arrangement of `normals` (H, r), unit vectors (R, r), and the signs of the normals at them (R, H).
+    """All rays of the arrangement of `normals` (H, r), as unit vectors (R, r), and the normals' signs there (R, H).
 
     Every ray is the intersection of r - 1 independent hyperplanes. In rank 2 it is a right angle, in rank 3 a cross
     product, above the null vector of a singular value decomposition.
@@ -153,7 +153,7 @@ def _intersections(normals: Array, subsets: NDArray[np.intp]) -> Array:
         found, size = V[:, -1], s[:, -1]
     independent = size > SAME
     chosen: Array = found[independent]
-    return chosen / np.linalg.norm(chosen, axis=1, keepdims=True)
+    return _unit(chosen)
 
 
 def cells_from_rays(normals: Array) -> tuple[Signs, Array]:
@@ -173,7 +173,7 @@ def cells_from_rays(normals: Array) -> tuple[Signs, Array]:
         elif k == rank - 1:
             beside = np.array(np.meshgrid(*[[-1, 1]] * k, indexing="ij"), dtype=np.int8).reshape(k, -1).T
         else:
-            U, s, V = np.linalg.svd(normals[vanishing], full_matrices=False)
+            _, _, V = np.linalg.svd(normals[vanishing], full_matrices=False)
             beside, _ = cells_from_rays(_unit(normals[vanishing] @ V[: rank - 1].T))
         block = np.repeat(table[rows][:, None, :], len(beside), axis=1)
         block[:, :, vanishing] = beside

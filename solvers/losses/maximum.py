@@ -57,11 +57,10 @@ class MaxLoss(NamedTuple):
         """R(f) for compiled code."""
         value = 0.0
         for i in range(f.size):
+            distance: float = abs(f[i] - y[i])
             # written so that a NaN stays
-            if w[i] > 0.0 and not abs(f[i] - y[i]) <= value:
-                value = abs(f[i] - y[i])
-                if value != value:
-                    return value
+            if w[i] > 0.0 and value == value and not distance <= value:
+                value = distance
         return value
 
     def fill(self, f: Array, y: Array, w: Array, out: Array) -> None:

@@ -33,7 +33,11 @@ def solve(data: Any, width: int, loss: Any = SSE, **options: Any) -> Any:
     np.testing.assert_allclose(best.predict(data[0]), best.predictions, atol=1e-13)
     np.testing.assert_array_equal(best.residuals, np.asarray(data[1]) - best.predictions)
     assert best.value == best.loss.value(best.predictions, np.asarray(data[1], dtype=float))
-    assert best.optimal and best.bound <= best.value and best.gap <= 2e-9 * best.loss.value(0 * f, np.asarray(data[1]))
+    assert (
+        best.optimal
+        and best.bound <= best.value
+        and best.gap <= 2e-9 * best.loss.value(0 * f, np.asarray(data[1]))
+    )
     assert set(best.a) <= {-1.0, 1.0} and len(best.a) == width == len(best.w) == len(best.b)
     return best
 
@@ -64,9 +68,10 @@ def test_sums_of_absolute_values(data: Any, value: float) -> None:
 def test_largest_deviations_and_labels() -> None:
     assert solve(V, 1, mf.MaxLoss()).value == pytest.approx(0.5, abs=1e-9)
     labels = 2 * np.array(ZIGZAG[1]) - 1
-    # one neuron puts the labels -, +, -, + at best so that one pair is undecided and the others are separated
-    assert solve((ZIGZAG[0], labels), 3, "logistic").value < 1e-9
-    assert solve((ZIGZAG[0], labels), 2, "logistic").value == pytest.approx(np.log(2) / 2, abs=1e-9)
+    # -, +, -, +: data that are not separated stay undecided, log 2 each, and the others cost nothing in the limit
+    for width, undecided in ((2, 2), (3, 1), (4, 0)):
+        value = solve((ZIGZAG[0], labels), width, "logistic").value
+        assert value == pytest.approx(np.log(2) * undecided / 4, abs=1e-9)
 
 
 # An enumeration that shares nothing with the tree: cones by inequalities, every multiset of signs and patterns
@@ -161,14 +166,14 @@ def test_no_start_ends_below(
         assert ended.fun >= bound - 1e-12  # the bound is proved up to rounding of the programs
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([SSE, mf.AbsoluteLoss(), mf.MaxLoss()]), st.booleans())
 def test_invariances(seed: int, loss: Any, bias: bool) -> None:
     rng = np.random.default_rng(seed)
-    X, y, width = rng.standard_normal((7, 2)), rng.standard_normal(7), 2
+    X, y, width = rng.standard_normal((6, 2)), rng.standard_normal(6), 2
     value = solve((X, y), width, loss, bias=bias).value
     power = 2 if loss is SSE else 1
-    order = rng.permutation(7)
+    order = rng.permutation(6)
     close = {"rel": 1e-7, "abs": 1e-9}  # the tolerance is 1e-9 of the loss of 0
     assert solve((X[order], y[order]), width, loss, bias=bias).value == pytest.approx(value, **close)
     assert solve((X, -30 * y), width, loss, bias=bias).value == pytest.approx(30**power * value, rel=1e-6)
@@ -309,7 +314,13 @@ def test_a_search_that_is_stopped_says_what_it_knows() -> None:
         ([1.0, 2.0], [1.0, -1.0], 2, {"loss": "soft_min_margin"}, "no lower bound.*LogisticLoss"),
         ([0.0, 0.0], [1.0, 2.0], 1, {"bias": False}, "all zeros.*bias=True"),
         ([1.0, 2.0], [1.0, 2.0], 1, {"workers": 0}, "workers must be positive"),
-        (np.arange(30), np.arange(30), 3, {"max_programs": 1000}, r"width 3.*2.67e\+05 programs.*convex_relu"),
+        (
+            np.arange(30),
+            np.arange(30),
+            3,
+            {"max_programs": 1000},
+            r"width 3.*2.67e\+05 programs.*convex_relu",
+        ),
         (np.random.default_rng(0).standard_normal((300, 6)), np.ones(300), 1, {}, "too many.*convex_relu"),
     ],
 )
@@ -319,7 +330,8 @@ def test_bad_inputs(X: Any, y: Any, width: Any, options: Any, message: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("loss", "message"), [(DoubleWell(), "DoubleWell is not convex"), (WrongSlope(), "gradient of WrongSlope")]
+    ("loss", "message"),
+    [(DoubleWell(), "DoubleWell is not convex"), (WrongSlope(), "gradient of WrongSlope")],
 )
 def test_losses_that_are_not_convex(loss: Any, message: str) -> None:
     with pytest.raises(PluginError, match=message):
