@@ -4,7 +4,7 @@ Source: Arora, Basu, Mianjy, Mukherjee (2018), Understanding deep neural network
 arXiv:1611.01491, its algorithm for exact training of one hidden layer, as remembered; the paper has no such figure. The
 branch and bound that replaces its enumeration was derived for this project.
 
-Quick preset: about 5 s. Paper preset: about 40 s (processor time).
+Quick preset: about 7 s. Paper preset: about 125 s (processor time, on a busy machine).
 
 f(x) = sum_{i <= w} s_i relu(a_i x + b_i) is fitted to noisy samples of a sine in one dimension. `solvers.exact_erm`
 finds the least loss of each width, with a proof. The flow (Euler steps) and SGD train outer weights as well, which
@@ -154,7 +154,10 @@ def draw(arrays: dict[str, Any]) -> Any:
 def _fits(ax: Any, arrays: dict[str, Any]) -> None:
     ax.plot(arrays["X"], arrays["y"], "o", color="#333333", ms=5, label="data")
     for k, (w, fit) in enumerate(zip(arrays["widths"], arrays["fits"], strict=False)):
-        ax.plot(arrays["grid"], fit, color=mf.plotting.COLOURS[k % 8], lw=1.6, label=f"$w = {w}$")
+        # the first ones wide, so that they are seen where later ones cover them
+        ax.plot(
+            arrays["grid"], fit, color=mf.plotting.COLOURS[k % 8], lw=max(4.0 - k, 1.0), label=f"$w = {w}$"
+        )
     ax.set_ylim(1.3 * arrays["y"].min(), 1.3 * arrays["y"].max())
     ax.set_xlabel("$x$")
     ax.set_ylabel("$f(x)$")

@@ -15,7 +15,7 @@ from solvers import _check
 from solvers._exact_erm_programs import programs_for
 from solvers._exact_erm_report import Bar, check_loss, start_workers
 from solvers._exact_erm_tree import Node, Tree
-from solvers._rays import TABLE, frame, ray_count, rays
+from solvers._rays import frame, ray_count, rays
 from solvers._threads import one_blas_thread
 from solvers.arrangement import Patterns, count_bound, of_frame, points
 from solvers.errors import InputError
@@ -24,6 +24,7 @@ from solvers.measure import ParticleMeasure
 from solvers.protocols import Array
 
 BATCH = 16  # nodes that are branched on between two looks at the queue, whatever the number of workers
+ROOM = 25_000_000  # entries of the table of activations, 200 MB
 TOLERANCE = 1e-9  # in units of the loss of the zero network; iterative programs are solved to a tenth of it
 
 
@@ -176,11 +177,17 @@ def exact_erm(
     different = len(made.normals)
     count = count_bound(different, made.rank)
     completions, ordered = _completions(count, width), (2 * count) ** width
-    if completions > most or ray_count(different, made.rank) * max(len(targets), different) > TABLE // 8:
+    crossings = ray_count(different, made.rank)
+    large = f"exact_erm on {different} different data of rank {made.rank} with width {width}"
+    if crossings * len(targets) > ROOM:
         raise InputError(
-            f"exact_erm on {different} different data of rank {made.rank} with width {width} is an enumeration of "
-            f"up to {completions:.3g} programs over {count:.3g} patterns, too many (max_programs = {most:.3g}); use "
-            "fewer data or neurons, or solvers.convex_relu, which is convex for wide networks"
+            f"{large} needs a table of {crossings} rays at the data, too large for memory; use fewer data or "
+            "dimensions, or solvers.convex_relu, which takes sampled patterns"
+        )
+    if completions > most:
+        raise InputError(
+            f"{large} is an enumeration of up to {completions:.3g} programs over {count} patterns, above max_programs "
+            f"= {most:.3g}; use fewer data or neurons, or solvers.convex_relu, which is convex for wide networks"
         )
     cells = of_frame(made) if count <= 1_000_000 else None
     if cells is not None:
@@ -211,7 +218,9 @@ class _Search:
         zero = np.zeros(len(tree.y))
         self.neurons: Any = ()
         self.value = float(tree.loss.value(zero, tree.y))  # of the network 0
-        self.unit = abs(self.value)
+        slope = np.abs(np.asarray(tree.loss.gradient(zero, tree.y)))
+        # a loss may be 0 for the network 0 and negative for others
+        self.unit = abs(self.value) or tree.unit * float(np.add.reduce(slope))
         self.margin = tolerance * self.unit
         self.programs = 0
         self.finished = False

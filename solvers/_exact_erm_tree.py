@@ -110,6 +110,10 @@ class Tree:
             neurons.append((group.sign, v))
             j = int(np.argmax(gap))
             if gap[j] > widest:
+                # large coefficients leave rounding where the region is not cut
+                gap[~np.append(self.cut(group), False)[self.frame.of]] = 0.0
+                j = int(np.argmax(gap))
+            if gap[j] > widest:
                 widest, split = float(gap[j]), (k, int(self.frame.of[j]))
         value = self.value(neurons)
         return Node(groups, bound, split, tuple(neurons), value)

@@ -92,18 +92,19 @@ def frame(X: Array, bias: bool) -> Frame:
     seen = norms > SAME * norms.max(initial=0.0)
     points = np.where(seen[:, None], points, 0.0)
     of, orientation = np.full(count, -1), np.zeros(count, dtype=np.int8)
-    normals: list[Array] = []
+    normals, different = np.empty((count, rank)), 0
     for j in np.flatnonzero(seen):
         unit = points[j] / norms[j]
-        for h, normal in enumerate(normals):
-            cosine = float(unit @ normal)
-            if np.linalg.norm(unit - np.copysign(1.0, cosine) * normal) <= SAME:
-                of[j], orientation[j] = h, (1 if cosine > 0.0 else -1)
-                break
+        known = normals[:different]
+        side = np.where(known @ unit < 0.0, -1.0, 1.0)
+        same = np.flatnonzero(np.linalg.norm(unit - side[:, None] * known, axis=1) <= SAME)
+        if same.size:
+            of[j], orientation[j] = same[0], side[same[0]]
         else:
-            of[j], orientation[j] = len(normals), 1
-            normals.append(unit)
-    return Frame(points, np.array(normals).reshape(len(normals), rank), of, orientation, back, centre, bias)
+            of[j], orientation[j] = different, 1
+            normals[different] = unit
+            different += 1
+    return Frame(points, normals[:different].copy(), of, orientation, back, centre, bias)
 
 
 def ray_count(hyperplanes: int, rank: int) -> int:

@@ -15,6 +15,7 @@ from solvers.errors import InputError
 
 FIGURES = sorted(gallery.discover())
 PUBLISHED = [
+    "arora_2018_exact",
     "bach_chizat_2021_interpolation",
     "chizat_2019_deconvolution",
     "chizat_2019_mirror_ista",
