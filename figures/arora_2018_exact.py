@@ -94,7 +94,7 @@ def compute(config: Config, rng: np.random.Generator) -> dict[str, Any]:
         noisy = [
             mf.SGD(objective, config.step, batch=config.batch, rng=s) for s in for_runs.spawn(len(starts))
         ]
-        euler = {"method": solvers.Euler(step=config.step)}
+        euler: dict[str, Any] = {"method": solvers.Euler(step=config.step)}
         for name, flows, options in (
             ("flow", [mf.WassersteinFlow(objective)] * len(starts), euler),
             ("sgd", noisy, {}),

@@ -39,7 +39,7 @@ def test_counts_in_general_position(data: int, d: int, bias: bool, count: int) -
     assert count_bound(data, min(d + bias, data)) == count
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 3), st.booleans(), st.integers(0, 10**6), st.booleans())
 def test_rays_and_insertion_find_the_same(data: int, d: int, bias: bool, seed: int, grid: bool) -> None:
     """On a small grid duplicates, collinear points and zeros are the rule."""

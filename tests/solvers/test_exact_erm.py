@@ -115,7 +115,7 @@ def enumerate_all(X: Any, y: Any, width: int, bias: bool, kind: str) -> float:
 
 @pytest.mark.parametrize("kind", ["squared", "absolute"])
 @pytest.mark.parametrize(
-    ("data", "d", "width", "bias"), [(6, 1, 1, True), (5, 2, 1, True), (4, 1, 2, True), (5, 2, 2, False)]
+    ("data", "d", "width", "bias"), [(6, 1, 1, True), (5, 2, 1, True), (4, 1, 2, True), (4, 2, 2, False)]
 )
 def test_plain_enumeration_finds_the_same(kind: str, data: int, d: int, width: int, bias: bool) -> None:
     rng = np.random.default_rng(10 * data + d)
@@ -319,9 +319,9 @@ def test_a_search_that_is_stopped_says_what_it_knows() -> None:
             np.arange(30),
             3,
             {"max_programs": 1000},
-            r"width 3.*2.67e\+05 programs.*convex_relu",
+            r"width 3.*2.67e\+05 programs over 60 patterns.*convex_relu",
         ),
-        (np.random.default_rng(0).standard_normal((300, 6)), np.ones(300), 1, {}, "too many.*convex_relu"),
+        (np.random.default_rng(0).standard_normal((300, 6)), np.ones(300), 1, {}, r"\d+ rays.*convex_relu"),
     ],
 )
 def test_bad_inputs(X: Any, y: Any, width: Any, options: Any, message: str) -> None:
