@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from itertools import combinations_with_replacement
 from typing import Any, NamedTuple
 
@@ -288,6 +290,20 @@ def test_processes_find_the_same_network() -> None:
     alone, shared = solve((X, y), 2), solve((X, y), 2, workers=2)
     assert alone.programs == shared.programs and alone.value == shared.value
     np.testing.assert_array_equal(alone.w, shared.w)
+
+
+def test_the_number_of_programs_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    exact_erm(*ZIGZAG, 2)
+    # 8 patterns: 14 signed ones that are not off, 91 pairs of them, 16^2 ordered pairs with those that are
+    assert "exact_erm: at most 91 programs (256 ordered)" in terminal.getvalue()
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    exact_erm(*ZIGZAG, 2, progress=False)
+    assert not terminal.getvalue()
 
 
 def test_a_search_that_is_stopped_says_what_it_knows() -> None:
