@@ -1,7 +1,7 @@
-"""Networks of finite width with exact solutions: diagonal linear networks, the scalar linear network."""
+"""Networks of finite width with exact solutions or rates: diagonal and scalar linear networks, one gate, Neuro-Tron."""
 
 from __future__ import annotations
 
-from meanfield.finite import diagonal, linear
+from meanfield.finite import diagonal, linear, neurotron, relu_gate
 
-__all__ = ["diagonal", "linear"]
+__all__ = ["diagonal", "linear", "neurotron", "relu_gate"]
