@@ -115,7 +115,9 @@ class OnlineRun:
         before, after = self.errors[..., :-1] ** 2, self.errors[..., 1:] ** 2
         gaps = np.diff(self.iterations)
         if gaps.size == 0 or np.any(gaps != gaps[0]):
-            raise InputError("a rate needs saves at equal distances: make iterations a multiple of save_every")
+            raise InputError(
+                "a rate needs saves at equal distances: make iterations a multiple of save_every"
+            )
         usable = before > 1e-20 * before.max(initial=1e-300)
         with np.errstate(divide="ignore", invalid="ignore"):
             quotient = np.where(usable, after / before, 0.0)

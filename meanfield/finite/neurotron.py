@@ -89,7 +89,9 @@ class Net:
             )
         alpha = float(_check.number(self.alpha, "alpha"))
         if not 0 <= alpha <= 1:
-            raise InputError(f"alpha, the slope for negative arguments, must lie between 0 and 1, not {alpha:g}")
+            raise InputError(
+                f"alpha, the slope for negative arguments, must lie between 0 and 1, not {alpha:g}"
+            )
         outer = np.array(np.broadcast_to(q, len(A)))
         M = np.tensordot(outer, A, 1) / len(A) if self.M is None else self.M
         for name, value in (("A", A), ("q", outer), ("alpha", alpha)):
@@ -165,13 +167,17 @@ class Setup:
     iterations: int
 
     def __repr__(self) -> str:
-        return (
-            f"Setup({self.net}, {self.inputs}, step={self.step:g}, batch={self.batch}, iterations={self.iterations})"
-        )
+        return f"Setup({self.net}, {self.inputs}, step={self.step:g}, batch={self.batch}, iterations={self.iterations})"
 
 
 def published(
-    name: str = "gaussian", *, n: int | None = None, r: int = 25, k: int = 10, alpha: float = 0.1, rng: Any = 0
+    name: str = "gaussian",
+    *,
+    n: int | None = None,
+    r: int = 25,
+    k: int = 10,
+    alpha: float = 0.1,
+    rng: Any = 0,
 ) -> Setup:
     """``A_c = M + c C`` with c from -k/2 to k/2 without 0, q = 1, w_0 = 1, w* ~ N(0, I), batches of 16, 40000 steps.
 
@@ -389,7 +395,10 @@ def _sigma(net: Any, covariance: Any) -> Array:
         return np.asarray(covariance.variance * np.eye(n))
     sigma = _check.array(covariance, "covariance", shape=(n, n))
     values = np.linalg.eigvalsh(sigma)
-    if not np.allclose(sigma, sigma.T, rtol=0, atol=1e-9 * np.abs(sigma).max()) or values[0] < -1e-9 * values[-1]:
+    if (
+        not np.allclose(sigma, sigma.T, rtol=0, atol=1e-9 * np.abs(sigma).max())
+        or values[0] < -1e-9 * values[-1]
+    ):
         raise InputError("covariance must be symmetric and without negative eigenvalues")
     return sigma
 
@@ -476,7 +485,9 @@ def train(
     errors, w = _march(chosen, net, target, name, start)
     known = sampler if isinstance(sampler, Inputs) else X.T @ X / len(X)
     chosen.refuse_divergence(errors, "lower the step, or M, or make the batch larger")
-    return chosen.result(name, errors, w, None, _floors(chosen, net, known) if name == "tron" and symmetric else None)
+    return chosen.result(
+        name, errors, w, None, _floors(chosen, net, known) if name == "tron" and symmetric else None
+    )
 
 
 def _floors(chosen: Plan, net: Net, covariance: Any) -> Array | None:
@@ -486,8 +497,16 @@ def _floors(chosen: Plan, net: Net, covariance: Any) -> Array | None:
     try:
         return np.array(
             [
-                floor(net, covariance, eta, batch=chosen.batch, beta=beta, theta=theta, attack=chosen.attack,
-                      direction=chosen.direction)  # fmt: skip
+                floor(
+                    net,
+                    covariance,
+                    eta,
+                    batch=chosen.batch,
+                    beta=beta,
+                    theta=theta,
+                    attack=chosen.attack,
+                    direction=chosen.direction,
+                )  # fmt: skip
                 for eta, beta, theta in zip(chosen.step, chosen.beta, chosen.theta, strict=True)
             ]
         )
@@ -506,29 +525,31 @@ def _march(chosen: Plan, net: Net, target: Array, algorithm: str, start: Any) ->
     columns[:, :, -1] = target
     saved = set(chosen.saved.tolist())
     errors, t = [np.linalg.norm(w - target, axis=2)], 0
-    b, alpha, tron = chosen.batch, net.alpha, algorithm == "tron"
+    b, alpha = chosen.batch, net.alpha
+    shape = (seeds, b, settings + 1)
     with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
         for X, hit, signs in chosen.chunks():
-            U = (X.reshape(-1, n) @ basis.reshape(-1, n).T).reshape(len(X), seeds, b, rank, r)
-            pulled = np.tensordot(U, of_m, ((3,), (0,)))
+            U = np.stack([(X.reshape(-1, n) @ one.T).reshape(len(X), seeds, b, r) for one in basis], axis=1)
+            pulled = np.tensordot(U, of_m, ((1,), (0,)))
             for k in range(len(X)):
                 columns[:, :, :-1] = w.transpose(0, 2, 1)
-                u = U[k].reshape(seeds, b * rank, r)
-                z = coefficients @ (u @ columns).reshape(seeds, b, rank, settings + 1)
-                f = outer @ np.maximum(z, alpha * z)  # (seeds, b, settings + 1)
+                u = U[k]  # (rank, seeds, b, r)
+                z = coefficients @ (u @ columns).reshape(rank, -1)
+                f = (outer @ np.maximum(z, alpha * z)).reshape(shape)
                 clean = f[:, :, -1]
-                residual = (clean[:, :, None] - f[:, :, :-1]).transpose(0, 2, 1)
-                residual = residual + chosen.poison(X[k], clean, w, hit[k], signs[k])
-                if tron:
+                poison = chosen.poison(X[k], clean, w, hit[k], signs[k])
+                residual = (clean[:, :, None] - f[:, :, :-1]).transpose(0, 2, 1) + poison
+                if algorithm == "tron":
                     w = w + scale * (residual @ pulled[k])
                 else:
-                    slopes = outer[:, None] * np.where(z[..., :-1] > 0, 1.0, alpha)
-                    spread = (coefficients.T @ slopes).transpose(0, 3, 1, 2)  # (seeds, settings, b, rank)
+                    slopes = (coefficients * outer[:, None]).T @ np.where(z > 0, 1.0, alpha)
+                    spread = slopes.reshape(rank, *shape)[..., :-1].transpose(0, 1, 3, 2)
                     if algorithm == "sgd":
-                        weighted = (residual[..., None] * spread).reshape(seeds, settings, b * rank)
-                        w = w + scale * (weighted @ u)
+                        w = w + scale * ((residual * spread) @ u).sum(axis=0)
                     else:
-                        first = spread[:, :, 0] @ U[k][:, 0]
+                        first = (spread[..., :1] * u[:, :, None, 0]).sum(
+                            axis=0
+                        )  # the gradient of the first sample
                         w = w + scale * (residual.sum(axis=2, keepdims=True) * first)
                 t += 1
                 if t in saved:

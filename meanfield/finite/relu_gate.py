@@ -17,6 +17,7 @@ Karmakar, Mukherjee, 2020 (2005.04211) for the iteration, as remembered; rates a
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -79,9 +80,8 @@ def _tail(t: float) -> tuple[float, float, float]:
     return p, p + t * density, 3 * p + (t**3 + 3 * t) * density
 
 
-def _second(
-    n: Any, batch: Any, H: Any, K: Any
-) -> tuple[Array, Array]:  # H and K/b + (1 - 1/b) H^2, as matrices of least size
+def _second(n: Any, batch: Any, H: Any, K: Any) -> tuple[Array, Array]:
+    """H and ``K/b + (1 - 1/b) H^2``, 1 x 1 where they are multiples of the identity."""
     b = _check.number(batch, "batch", positive=True, integer=True)
     if (H is None) != (K is None):
         raise InputError("give both H and K, or neither (then x ~ N(0, I_n))")
@@ -321,17 +321,31 @@ def train(
     )  # fmt: skip
     name = _check.choice(algorithm, "algorithm", ("gate", "sgd"))
     errors, w = _march(chosen, target, name, start)
+    return _finished(chosen, target, name, errors, w, sampler, H, K, norm)
+
+
+def _finished(
+    chosen: Plan,
+    target: Array,
+    name: str,
+    errors: Array,
+    w: Array,
+    sampler: Any,
+    H: Array,
+    K: Array,
+    norm: float,
+) -> OnlineRun:
+    """The run with what is predicted of it."""
     most = 2.0 * best_step(batch=chosen.batch, H=H, K=K)
     chosen.refuse_divergence(errors, f"at most about {most:.3g} is stable for these inputs and batch")
-    poisoned = chosen.beta * chosen.theta > 0
-    rates = None
-    if name == "gate" and not poisoned.any():
-        rates = _rates(sampler, target, chosen, H, K)
-    if isinstance(sampler, Inputs) and sampler == Inputs(target.size):
-        floors = floor(chosen.beta, chosen.theta, target.size)
-    else:
+    poisoned = bool((chosen.beta * chosen.theta > 0).any())
+    rates = _rates(sampler, target, chosen, H, K) if name == "gate" and not poisoned else None
+    floors = None
+    if poisoned:
+        # H at the gate y > 0, not at y > theta, where lambda_min can be tiny: the order of magnitude is better
+        H = _kept(sampler, pilot(sampler, target.size, 0), target, 0.0)[0]
         floors = floor(chosen.beta, chosen.theta, H=H, mean_norm=norm)
-    return chosen.result(name, errors, w, rates, floors if poisoned.any() else None)
+    return chosen.result(name, errors, w, rates, floors)
 
 
 def _planned(
@@ -405,7 +419,9 @@ def _march(chosen: Plan, target: Array, algorithm: str, start: Any) -> tuple[Arr
     return np.array(errors), w
 
 
-def search_step(X_sampler: Any, w_star: Any, *, steps: Any = None, algorithm: Algorithm = "sgd", **settings: Any) -> OnlineRun:
+def search_step(
+    X_sampler: Any, w_star: Any, *, steps: Any = None, algorithm: Algorithm = "sgd", **settings: Any
+) -> OnlineRun:
     """The run of `train` with the step of the least final root mean square error, for one beta and theta.
 
     Parameters
@@ -436,14 +452,17 @@ def search_step(X_sampler: Any, w_star: Any, *, steps: Any = None, algorithm: Al
         one = _planned(X_sampler, target, step=None, **asked)[0]
         steps = one.step[0] * np.geomspace(1 / 64, 4, 15)
     if isinstance(asked["rng"], np.random.Generator):
-        asked["rng"] = int(asked["rng"].integers(2**63))  # tried and run again on the same samples
-    chosen = _planned(X_sampler, target, step=_check.array(steps, "steps", ndim=1), **asked)[0]
-    errors, _ = _march(chosen, target, _check.choice(algorithm, "algorithm", ("gate", "sgd")), start)
+        asked["rng"] = int(asked["rng"].integers(2**63))  # planned twice
+    made = _planned(X_sampler, target, step=_check.array(steps, "steps", ndim=1), **asked)
+    chosen, sampler, H, K, norm = made
+    name = _check.choice(algorithm, "algorithm", ("gate", "sgd"))
+    errors, w = _march(chosen, target, name, start)
     late = chosen.saved >= 0.9 * chosen.iterations
     with np.errstate(over="ignore", invalid="ignore"):
         final = np.nan_to_num(np.mean(errors[late] ** 2, axis=(0, 1)), nan=np.inf)
-    best = float(chosen.step[int(np.argmin(final))])
-    return train(X_sampler, target, step=best, algorithm=algorithm, start=start, **asked)
+    k = slice(best := int(np.argmin(final)), best + 1)
+    chosen = replace(chosen, step=chosen.step[k], beta=chosen.beta[k], theta=chosen.theta[k], single=True)
+    return _finished(chosen, target, name, errors[..., k], w[:, k], sampler, H, K, norm)
 
 
 # Regression on the selected samples -------------------------------------------------------------------------
@@ -503,7 +522,9 @@ def _selected(X: Any, y: Any, theta: Any) -> tuple[Array, Array]:
             "y has no positive target: a ReLU gate tells nothing of w where it is 0; pass data with y > 0"
         )
     if not kept.any():
-        raise InputError(f"no target exceeds theta={theta:g} (the largest is {targets.max():.3g}); lower theta")
+        raise InputError(
+            f"no target exceeds theta={theta:g} (the largest is {targets.max():.3g}); lower theta"
+        )
     if np.linalg.matrix_rank(inputs[kept]) < inputs.shape[1]:
         raise InputError(
             f"the {int(kept.sum())} samples with y > theta do not span all {inputs.shape[1]} directions; more are needed"
@@ -525,5 +546,3 @@ def _probability(beta: Any) -> Array:
     if np.any((value < 0) | (value > 1)):
         raise InputError("beta is the probability of poison: it must lie between 0 and 1")
     return value
-
-
