@@ -57,6 +57,8 @@ def public() -> Iterator[tuple[str, Any]]:
         mf.diagnostics,
         mf.finite.diagonal,
         mf.finite.linear,
+        mf.finite.neurotron,
+        mf.finite.relu_gate,
         mf.kernels,
         mf.norms,
         mf.plotting,

@@ -136,8 +136,8 @@ class OnlineRun:
                 f"{floor[0]:.3g}" if floor.size == 1 else f"{floor.min():.3g} to {floor.max():.3g}"
             )
         return (
-            f"OnlineRun({self.algorithm}: {kinds}{seeds} seeds, {self.iterations[-1]} iterations of batch {self.batch}, "
-            f"{self.attack} attack, final rms error {ends}{told})"
+            f"OnlineRun({self.algorithm}: {kinds}{seeds} seeds, {self.iterations[-1]} iterations of batch "
+            f"{self.batch}, {self.attack} attack, final rms error {ends}{told})"
         )
 
 
@@ -161,7 +161,7 @@ class Plan:
     @property
     def saved(self) -> Array:
         marks = np.arange(0, self.iterations + 1, self.save_every)
-        return marks if marks[-1] == self.iterations else np.append(marks, self.iterations)
+        return np.asarray(marks if marks[-1] == self.iterations else np.append(marks, self.iterations))
 
     @property
     def attack_name(self) -> str:
@@ -238,10 +238,11 @@ class Plan:
             algorithm, self.saved, e, end, step, beta, theta, self.batch, self.attack_name, rate, floor
         )
 
-    def refuse_divergence(self, errors: Array, stable: str) -> None:
+    def refuse_divergence(self, errors: Array, w_star: Array, stable: str) -> None:
         """Raise where errors (saves, seeds, settings) left the finite numbers or grew beyond all bounds."""
         worst = errors.max(axis=1)
-        bad = ~(worst <= GROWTH * (1e-30 + worst[0])).all(axis=0)
+        usual = np.maximum(worst[0], max(float(np.linalg.norm(w_star)), float(self.theta.max())))
+        bad = ~(worst <= GROWTH * usual).all(axis=0)
         if bad.any():
             k = int(np.flatnonzero(bad)[0])
             raise DivergenceError(f"the error grows without bound at step={self.step[k]:g}; {stable}")
@@ -268,15 +269,17 @@ def plan(
     fields = {name: _check.array(value, name, ndim=(0, 1)) for name, value in sizes.items()}
     single = all(value.ndim == 0 for value in fields.values())
     try:
-        made = [np.array(one) for one in np.broadcast_arrays(*map(np.atleast_1d, fields.values()))]
+        etas, betas, thetas = (
+            np.array(one) for one in np.broadcast_arrays(*map(np.atleast_1d, fields.values()))
+        )
     except ValueError:
         raise InputError("step, beta and theta must be numbers or lists of one length") from None
-    if not np.all(made[0] > 0):
-        raise InputError(f"step must be positive, not {made[0].min():g}")
-    if not np.all((made[1] >= 0) & (made[1] <= 1)):
+    if not np.all(etas > 0):
+        raise InputError(f"step must be positive, not {etas.min():g}")
+    if not np.all((betas >= 0) & (betas <= 1)):
         raise InputError("beta is the probability of poison: it must lie between 0 and 1")
-    if not np.all(made[2] >= 0):
-        raise InputError(f"theta must be non-negative, not {made[2].min():g}")
+    if not np.all(thetas >= 0):
+        raise InputError(f"theta must be non-negative, not {thetas.min():g}")
     if not callable(attack):
         attack = _check.choice(attack, "attack", ATTACKS)
     if own_direction is not None:
@@ -293,7 +296,9 @@ def plan(
         sampler,
         n,
         _check.number(batch, "batch", positive=True, integer=True),
-        *made,
+        etas,
+        betas,
+        thetas,
         single,
         attack,
         direction,

@@ -3,7 +3,7 @@ r"""Neuro-Tron: depth-2 nets of one trained weight vector, without gradients, un
     f_w(x) = (1/k) sum_i q_i sigma(w.A_i x),   sigma(z) = max(z, alpha z),   y = f_(w*)(x) + xi with probability beta
     w <- w + (eta/b) M sum_i (y_i - f_w(x_i)) x_i
 
-For x equal in law to -x, ``E (f_(w*) - f_w) x = ((1+alpha)/2) Sigma Abar' (w* - w)`` with ``Abar = (1/k) sum q_i A_i``: the
+For x equal in law to -x, ``E (f_(w*) - f_w) x = ((1+alpha)/2) Sigma Abar' (w* - w)``, ``Abar = (1/k) sum q_i A_i``: the
 mean of e = w - w* obeys an exact linear recursion, under any attack that depends on x alone or on nothing,
 
     E e_(t+1) = (I - eta H) E e_t + eta beta M E[xi x],     H = ((1+alpha)/2) M Sigma Abar'
@@ -134,7 +134,7 @@ class Net:
         return f"Net(k={self.k} gates, r={self.r} weights, n={self.n} inputs, alpha={self.alpha:g})"
 
     def _factored(self) -> tuple[Array, Array, Array]:
-        """``A_i = sum_j c_ij B_j`` and ``M = sum_j m_j B_j``, few B where the matrices depend on each other: c, B, m."""
+        """``A_i = sum_j c_ij B_j`` and ``M = sum_j m_j B_j``, few B where matrices depend on each other: c, B, m."""
         rows = np.concatenate([self.A, self.M[None]]).reshape(self.k + 1, -1)
         left, sizes, basis = np.linalg.svd(rows, full_matrices=False)
         rank = max(1, int(np.sum(sizes > 1e-13 * sizes[0])))
@@ -307,9 +307,9 @@ def stationary(
         P = (I - eta H) P (I - eta H)' + (eta^2/b) (beta theta^2 M Sigma M' - m m'),    m = beta M E[xi x]
 
     whose limit for small steps is ``H P + P H' = (eta beta theta^2/b) M Sigma M'``. The bias is exact. P leaves out one
-    thing, the fluctuations of ``(f_(w*) - f_w) x`` about their mean, which multiply the error: they raise P by a fraction
-    of about ``eta tr(M Sigma M')/b``, and to infinity for inputs without fourth moments (whose typical errors follow P
-    all the same).
+    thing, the fluctuations of ``(f_(w*) - f_w) x`` about their mean, which multiply the error: they raise P by a
+    fraction of about ``eta tr(M Sigma M')/b``, and to infinity for inputs without fourth moments (whose typical
+    errors follow P all the same).
 
     Parameters
     ----------
@@ -350,7 +350,7 @@ def stationary(
     from scipy.linalg import solve_discrete_lyapunov
 
     P = np.asarray(solve_discrete_lyapunov(np.eye(net.r) - eta * H, noise))
-    return Stationary(np.linalg.solve(H, push), P)
+    return Stationary(np.asarray(np.linalg.solve(H, push), dtype=float), P)
 
 
 def floor(net: Net, covariance: Any, step: float, **settings: Any) -> float:
@@ -476,7 +476,7 @@ def train(
     X = pilot(sampler, net.n, rng)
     if symmetric and not isinstance(sampler, Inputs) and asymmetry(X) > 7.0:
         raise InputError(
-            "the law of x is not that of -x, which the Neuro-Tron's theory needs: centre or symmetrize the inputs (say, "
+            "the law of x is not that of -x, which the Neuro-Tron's theory needs: symmetrize the inputs (say, "
             "with random signs), or pass symmetric=False to train without it"
         )
     chosen = plan(sampler, net.n, net.mean_matrix.T @ target, step=step, batch=batch, iterations=iterations, beta=beta,
@@ -484,7 +484,7 @@ def train(
                   rng=rng)  # fmt: skip
     errors, w = _march(chosen, net, target, name, start)
     known = sampler if isinstance(sampler, Inputs) else X.T @ X / len(X)
-    chosen.refuse_divergence(errors, "lower the step, or M, or make the batch larger")
+    chosen.refuse_divergence(errors, target, "lower the step, or M, or make the batch larger")
     return chosen.result(
         name, errors, w, None, _floors(chosen, net, known) if name == "tron" and symmetric else None
     )

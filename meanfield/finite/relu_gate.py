@@ -5,7 +5,8 @@ whose target exceeds theta, and their residual is linear:
 
     w <- w + (eta/b) sum_i 1{y_i > theta} (y_i - w.x_i) x_i
 
-Without poison e = w - w* obeys an exact linear recursion, with ``H = E 1 x x'``, ``K = E 1 |x|^2 x x'`` over the kept x:
+Without poison e = w - w* obeys an exact linear recursion, with ``H = E 1 x x'`` and
+``K = E 1 |x|^2 x x'`` over the kept x:
 
     E|e_(t+1)|^2 = e_t' Q e_t,    Q = I - 2 eta H + eta^2 (K/b + (1 - 1/b) H^2),    rho = lambda_max(Q)
 
@@ -112,8 +113,8 @@ def _second(n: Any, batch: Any, H: Any, K: Any) -> tuple[Array, Array]:
 def rate(n: int | None = None, batch: int = 1, step: Any = None, *, H: Any = None, K: Any = None) -> Any:
     r"""``rho = lambda_max(I - 2 eta H + eta^2 (K/b + (1 - 1/b) H^2))``: the factor of ``E|e|^2`` in a step.
 
-    For x ~ N(0, I_n) and theta = 0, ``rho = 1 - eta + eta^2 ((n+2)/(2b) + (1 - 1/b)/4)``, attained by every error; at the
-    best step ``1 - b/(2(n+2) + b - 1)``. In general it is a bound, attained along one direction.
+    For x ~ N(0, I_n) and theta = 0, ``rho = 1 - eta + eta^2 ((n+2)/(2b) + (1 - 1/b)/4)``, attained by every error; at
+    the best step ``1 - b/(2(n+2) + b - 1)``. In general it is a bound, attained along one direction.
 
     Parameters
     ----------
@@ -214,7 +215,7 @@ def floor(
         dim = _check.number(n, "n", positive=True, integer=True)
         if H is not None or mean_norm is not None:
             raise InputError("give n, or H and mean_norm, not both")
-        least, length = 0.5, math.sqrt(2) * math.exp(math.lgamma(0.5 * (dim + 1)) - math.lgamma(0.5 * dim))
+        least, length = 0.5, _mean_length(dim)
     else:
         if H is None or mean_norm is None:
             raise InputError("give n, the dimension of x ~ N(0, I), or both H and mean_norm")
@@ -228,12 +229,17 @@ def floor(
     return float(value) if np.ndim(value) == 0 else value
 
 
+def _mean_length(n: int) -> float:
+    """``E|x|`` for x ~ N(0, I_n)."""
+    return math.sqrt(2) * math.exp(math.lgamma(0.5 * (n + 1)) - math.lgamma(0.5 * n))
+
+
 def shift_bias(beta: float, theta: float, size: float, algorithm: Algorithm = "gate") -> float:
     r"""Where the mean iteration rests under the constant shift xi = theta, x ~ N(0, I): ``|w - w*|``, along w*.
 
     The gate keeps a clean sample if ``w*.x > theta`` but a poisoned one if ``w*.x > 0``: with ``t = theta/|w*|``,
-    ``beta theta phi(0) / ((1 - beta) m_2(t) + beta/2)``, ``m_2(t) = E 1{z > t} z^2``. SGD on the ReLU loss keeps what its
-    own gate keeps: ``2 phi(0) beta theta``. A constant step adds its noise.
+    ``beta theta phi(0) / ((1 - beta) m_2(t) + beta/2)``, ``m_2(t) = E 1{z > t} z^2``. SGD on the ReLU loss keeps what
+    its own gate keeps: ``2 phi(0) beta theta``. A constant step adds its noise.
 
     Parameters
     ----------
@@ -287,8 +293,8 @@ def train(
         ``X_sampler(rng, count) -> (count, n)`` with a NumPy generator; rows of an array are drawn with replacement.
     w_star : array_like, (n,)
     step : float or array_like, (settings,), optional
-        eta; by default the best one of the gate without poison, from `best_step` (from a sample of 4096 inputs where the
-        law is not N(0, I)). A list runs each on the same samples.
+        eta; by default the best one of the gate without poison, from `best_step` (from 4096 inputs where their
+        law is not Gaussian). A list runs each on the same samples.
     batch, iterations : int
     beta, theta : float or array_like, (settings,)
         Probability and bound of the poison; theta is also the gate's threshold. Lists as for `step`.
@@ -337,7 +343,7 @@ def _finished(
 ) -> OnlineRun:
     """The run with what is predicted of it."""
     most = 2.0 * best_step(batch=chosen.batch, H=H, K=K)
-    chosen.refuse_divergence(errors, f"at most about {most:.3g} is stable for these inputs and batch")
+    chosen.refuse_divergence(errors, target, f"at most about {most:.3g} is stable for these inputs and batch")
     poisoned = bool((chosen.beta * chosen.theta > 0).any())
     rates = _rates(sampler, target, chosen, H, K) if name == "gate" and not poisoned else None
     floors = None
@@ -358,10 +364,10 @@ def _planned(
     largest = float(np.maximum(X @ target, 0.0).max())
     if largest <= np.max(thetas):
         raise InputError(
-            "no target is positive: the gate keeps no sample and would never move; w_star.x must be positive for some x"
+            "no target is positive, so that the gate never moves: w_star.x must be positive for some inputs x"
             if largest <= 0
-            else f"no clean target exceeds theta={np.max(thetas):g} (the largest of {len(X)} is {largest:.3g}), so that the "
-            "gate keeps poison only; lower theta"
+            else f"no clean target exceeds theta={np.max(thetas):g} (the largest of {len(X)} is {largest:.3g}), so "
+            "that the gate keeps poison only; lower theta"
         )
     H, K, norm = _kept(sampler, X, target, float(np.max(thetas)))
     if step is None:
@@ -377,7 +383,7 @@ def _kept(sampler: Any, X: Array, target: Array, theta: float) -> tuple[Array, A
     lengths = np.linalg.norm(X, axis=1)
     if isinstance(sampler, Inputs) and sampler.law == "gaussian":
         H, K = moments(target, theta / sampler.scale)
-        return sampler.scale**2 * H, sampler.scale**4 * K, float(lengths.mean())
+        return sampler.scale**2 * H, sampler.scale**4 * K, sampler.scale * _mean_length(sampler.n)
     kept = (X @ target > theta)[:, None] * X
     H, K = kept.T @ X / len(X), (lengths[:, None] ** 2 * kept).T @ X / len(X)
     if np.linalg.eigvalsh(H)[0] <= 1e-12 * np.trace(H):
@@ -527,7 +533,7 @@ def _selected(X: Any, y: Any, theta: Any) -> tuple[Array, Array]:
         )
     if np.linalg.matrix_rank(inputs[kept]) < inputs.shape[1]:
         raise InputError(
-            f"the {int(kept.sum())} samples with y > theta do not span all {inputs.shape[1]} directions; more are needed"
+            f"the {int(kept.sum())} samples with y > theta do not span all {inputs.shape[1]} directions; pass more"
         )
     return inputs[kept], targets[kept]
 

@@ -27,6 +27,8 @@ PUBLISHED = [
     "free_energy_landscape",
     "ghorbani_2019_limits",
     "gopalani_mukherjee_2022_sgd",
+    "karmakar_mukherjee_2020_gate",
+    "karmakar_mukherjee_2020_poison",
     "lazy_to_rich_film",
     "luo_2021_phase_diagram",
     "mean_field_langevin_2022",
