@@ -17,6 +17,7 @@ ATTACKS = ("alternating", "constant", "correlated", "random")
 LAWS = {"gaussian": 1.0, "laplace": 2.0, "t4": 2.0}  # variance of a coordinate at scale 1
 CHUNK = 1_000_000  # numbers drawn at a time
 PILOT = 4096  # samples that a law is judged by
+LATE = 0.8  # where the end of a run begins
 GROWTH = 1e8  # an error that grew this much has diverged
 
 
@@ -100,8 +101,8 @@ class OnlineRun:
 
     @property
     def final(self) -> Any:
-        """Root mean square over seeds and the last tenth of the saves."""
-        late = self.iterations >= 0.9 * self.iterations[-1]
+        """Root mean square over seeds and the saves of the last fifth of the iterations."""
+        late = self.iterations >= LATE * self.iterations[-1]
         value = np.sqrt(np.mean(self.errors[..., late] ** 2, axis=(-2, -1)))
         return float(value) if value.ndim == 0 else value
 

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from meanfield.finite._online import Inputs, OnlineRun, Plan, as_sampler, pilot, plan
+from meanfield.finite._online import LATE, Inputs, OnlineRun, Plan, as_sampler, pilot, plan
 from solvers import _check
 from solvers._threads import one_blas_thread
 from solvers.errors import InputError
@@ -463,7 +463,7 @@ def search_step(
     chosen, sampler, H, K, norm = made
     name = _check.choice(algorithm, "algorithm", ("gate", "sgd"))
     errors, w = _march(chosen, target, name, start)
-    late = chosen.saved >= 0.9 * chosen.iterations
+    late = chosen.saved >= LATE * chosen.iterations
     with np.errstate(over="ignore", invalid="ignore"):
         final = np.nan_to_num(np.mean(errors[late] ** 2, axis=(0, 1)), nan=np.inf)
     k = slice(best := int(np.argmin(final)), best + 1)
