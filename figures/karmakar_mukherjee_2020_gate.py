@@ -3,7 +3,7 @@
 Source: Karmakar, Mukherjee (2020), A study of neural training with iterative non-gradient methods, arXiv:2005.04211, as
 remembered; the exact rate, the biases and the known failure were derived and measured for this project.
 
-Quick preset: about 5 s. Paper preset: about 20 s (processor time on one core).
+Quick preset: about 6 s. Paper preset: about 40 s (processor time on one core).
 
 y = relu(w*.x) + alpha xi, alpha ~ Bernoulli(beta), |xi| <= theta, x ~ N(0, I_n); the gate's iteration keeps the samples
 with y > theta and takes their residuals as linear. Without poison its mean square error falls by the exact factor

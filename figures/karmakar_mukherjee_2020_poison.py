@@ -3,7 +3,7 @@
 Source: Karmakar, Mukherjee, Papamarkou (2020), Depth-2 neural networks under a data-poisoning attack, arXiv:2005.01699,
 as remembered; recursion, floors and biases were derived for this project.
 
-Quick preset: about 7 s. Paper preset: about 7 minutes (processor time on one core).
+Quick preset: about 7 s. Paper preset: about 11 minutes (processor time on one core).
 
 f_w(x) = (1/k) sum_c leaky(w.A_c x), A_c = M + c C, w <- w + (eta/b) M sum (y_i - f_w(x_i)) x_i; with probability beta a
 target is moved by at most theta. Sweeps of theta at beta = .5 and of beta at theta = .25 for four laws of inputs, the
@@ -286,7 +286,7 @@ def claims(arrays: dict[str, Any]) -> list[Claim]:
         Claim.within("on average as the noise predicts, sqrt((1 + alpha)/2)", worse.mean(), equal, relative=0.1,
                      source=OWN),
         Claim.above("The published baseline, one gradient for all residuals of a batch, is what loses to the tron: its "
-                    "error over the tron's", arrays["first"] / ends[0, 0], 1.5, source=OWN),
+                    "error after equal times over the tron's", arrays["first"] / ends[0, 0], 1.5, source=OWN),
         Claim.below("Each at its best step, SGD is at least as good as the tron under the alternating attack: SGD/tron",
                     best["alternating", "sgd"] / best["alternating", "tron"] if best["alternating", "tron"] > 0
                     else np.nan, 1.05, source=OWN),

@@ -451,8 +451,11 @@ def search_step(
         raise InputError("give steps, those to try, not step")
     if np.ndim(settings.get("beta", 0.0)) or np.ndim(settings.get("theta", 0.0)):
         raise InputError("beta and theta must be numbers: search the step of one setting at a time")
-    asked = {"batch": 8, "iterations": 1000, "beta": 0.0, "theta": 0.0, "attack": "random", "direction": None,
-             "seeds": 20, "save_every": None, "rng": 0, "start": None} | settings  # fmt: skip
+    usual = {"batch": 8, "iterations": 1000, "beta": 0.0, "theta": 0.0, "attack": "random", "direction": None,
+             "seeds": 20, "save_every": None, "rng": 0, "start": None}  # fmt: skip
+    for name in settings:
+        _check.choice(name, "a setting", usual)
+    asked = usual | settings
     start = asked.pop("start")
     if steps is None:
         one = _planned(X_sampler, target, step=None, **asked)[0]

@@ -138,6 +138,10 @@ def test_the_searched_step_is_the_best_of_its_list() -> None:
     each = relu_gate.train(GAUSS, W, step=steps, algorithm="sgd", **settings)
     assert best.final == pytest.approx(each.final.min(), rel=1e-12)
     assert best.step == steps[int(np.argmin(each.final))] and best.algorithm == "sgd"
+    with pytest.raises(InputError, match="did you mean 'theta'"):
+        relu_gate.search_step(GAUSS, W, thetta=1.0)
+    with pytest.raises(InputError, match="give steps"):
+        relu_gate.search_step(GAUSS, W, step=1.0)
     # steps that diverge are passed over
     assert relu_gate.search_step(GAUSS, W, steps=[0.1, 50.0], **settings).step == 0.1
 
