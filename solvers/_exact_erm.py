@@ -155,7 +155,7 @@ def exact_erm(
 
     Notes
     -----
-    The outer weight is absorbed in (w, b), which a weight decay would not allow: see `convex_relu`. Minimizers are not
+    The outer weight is absorbed in (w, b), which a weight decay would not allow. Minimizers are not
     unique. The logistic loss may have none; the value is then the infimum up to the tolerance, with large weights. A
     Ctrl-C ends the search as `stop_after` does. Method after Arora, Basu, Mianjy, Mukherjee (2018, arXiv:1611.01491),
     who enumerate ordered tuples; bounds by convex hulls were derived for this project.
@@ -186,12 +186,12 @@ def exact_erm(
     if crossings * len(targets) > ROOM:
         raise InputError(
             f"{large} needs a table of {crossings} rays at the data, too large for memory; use fewer data or "
-            "dimensions, or solvers.convex_relu, which takes sampled patterns"
+            "dimensions, or train a wide network (meanfield.train), which bounds its gap"
         )
     if completions > most:
         raise InputError(
             f"{large} is an enumeration of up to {completions:.3g} programs over {count} patterns, above max_programs "
-            f"= {most:.3g}; use fewer data or neurons, or solvers.convex_relu, which is convex for wide networks"
+            f"= {most:.3g}; use fewer data or neurons, or train a wide network (meanfield.train), which bounds its gap"
         )
     cells = of_frame(made) if count <= 1_000_000 else None
     if cells is not None:

@@ -120,7 +120,7 @@ def of_frame(made: Frame, method: str = "auto", most: int = 1_000_000) -> Patter
     if size > most:
         raise InputError(
             f"{different} different data in {rank} dimensions have up to {size} patterns, above max_patterns = {most}; "
-            "use fewer data or dimensions, or sampled patterns (solvers.convex_relu takes them)"
+            "use fewer data or dimensions"
         )
     work = ray_count(different, rank) * 2 ** (rank - 1) * different
     if method == "auto":

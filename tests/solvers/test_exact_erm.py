@@ -335,9 +335,9 @@ def test_a_search_that_is_stopped_says_what_it_knows() -> None:
             np.arange(30),
             3,
             {"max_programs": 1000},
-            r"width 3.*2.67e\+05 programs over 60 patterns.*convex_relu",
+            r"width 3.*2.67e\+05 programs over 60 patterns.*wide network",
         ),
-        (np.random.default_rng(0).standard_normal((300, 6)), np.ones(300), 1, {}, r"\d+ rays.*convex_relu"),
+        (np.random.default_rng(0).standard_normal((300, 6)), np.ones(300), 1, {}, r"\d+ rays.*wide network"),
     ],
 )
 def test_bad_inputs(X: Any, y: Any, width: Any, options: Any, message: str) -> None:
