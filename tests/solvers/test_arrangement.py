@@ -106,7 +106,7 @@ def test_bad_inputs(arguments: Any, message: str) -> None:
 def test_too_large_says_how_large_and_what_else() -> None:
     X = np.random.default_rng(0).standard_normal((60, 12))
     with pytest.raises(
-        InputError, match=r"60 different data in 13 dimensions have up to \d+ patterns.*sampled"
+        InputError, match=r"60 different data in 13 dimensions have up to \d+ patterns.*use fewer data"
     ):
         patterns(X)
     with pytest.raises(InputError, match="each a linear program"):
