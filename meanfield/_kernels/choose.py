@@ -29,8 +29,9 @@ KEPT_BYTES = 128_000_000
 KEEP_CHEAP_FROM_INPUTS = 48
 # One input and two slopes: n m / (n + m) from which sorting the data pays, even for a minibatch that is used once.
 LINE_FROM = 100.0
-# Pairs (particle, datum) below which starting threads costs more than they save. Sizes alone decide.
-PARALLEL_FROM_PAIRS = 400_000
+# Pairs (particle, datum) below which starting threads costs more than they save. Sizes alone decide. For ReLU with two
+# inputs two threads took 1.4 times as long as one at 500_000 pairs (benchmarks/busy.py) and as long at a million.
+PARALLEL_FROM_PAIRS = 800_000
 # Rows of data are padded to whole vectors, two of the widest.
 VECTOR_BYTES = 128
 
