@@ -31,6 +31,7 @@ PUBLISHED = [
     "chizat_bach_2018_trajectories",
     "chizat_bach_2020_margins",
     "dan_2021_elasticity",
+    "deep_ntk_limit",
     "domingo_enrich_2020_games",
     "fokker_planck_vs_particles",
     "free_energy_landscape",
