@@ -1,4 +1,4 @@
-"""Data sets: teacher-student, the published classification problems, spikes, and the user's own files.
+"""Data sets: teacher-student, published problems, points apart, spikes, real data, the user's own files.
 
 Generators return plain arrays, X of shape (n, d) and y of shape (n,), and take ``rng=``. Samplers,
 ``sampler(generator, size) -> X, y``, give fresh data to `meanfield.SGD`.
@@ -6,6 +6,7 @@ Generators return plain arrays, X of shape (n, d) and y of shape (n,), and take 
 
 from __future__ import annotations
 
+from meanfield.data.bundled import real
 from meanfield.data.classes import (
     GaussianSampler,
     cluster_labels,
@@ -15,6 +16,7 @@ from meanfield.data.classes import (
 )
 from meanfield.data.dataset import Dataset
 from meanfield.data.loading import load
+from meanfield.data.separated_points import separated, separation, separation_bound, unit_inputs
 from meanfield.data.spikes import deconvolution_truth, spikes
 from meanfield.data.spin import ThreeSpin, three_spin
 from meanfield.data.teachers import TeacherSampler, inputs, relu_teacher, sigmoid_teacher, teacher
@@ -33,10 +35,15 @@ __all__ = [
     "inputs",
     "isotropic_gaussians",
     "load",
+    "real",
     "relu_teacher",
+    "separated",
+    "separation",
+    "separation_bound",
     "sigmoid_teacher",
     "spikes",
     "teacher",
     "three_spin",
     "torus",
+    "unit_inputs",
 ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from meanfield.data.separated_points import unit_inputs
 from solvers import _check
 from solvers._rng import generator
 from solvers.errors import InputError
@@ -33,6 +34,13 @@ class Dataset:
         Features left out because they are constant in the training part.
     source : str
         Where the data came from.
+    unit : bool
+        Whether inputs, standardized or not, were brought to length 1 with a constant, by `unit_inputs`.
+    shape : tuple of int or None
+        Of one input where they are images: (height, width, channels), as of `mf.finite.deep.ConvNet`, which takes the
+        rows as they are; ``X.reshape(-1, *shape)`` are the images.
+    notes : tuple of str
+        What else was done or found.
     """
 
     X: Array
@@ -47,6 +55,9 @@ class Dataset:
     target_std: Array | None
     dropped: tuple[str, ...]
     source: str
+    unit: bool = False
+    shape: tuple[int, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
@@ -55,13 +66,14 @@ class Dataset:
 
     @property
     def d(self) -> int:
-        """Features."""
+        """Coordinates of the inputs: features, and what `unit_inputs` adds."""
         return int(self.X.shape[1])
 
     def transform(self, X: Any) -> Array:
         """Raw features, (n, d) in the order of `feature_names`, as the network wants them."""
-        raw = _check.array(X, "X", shape=(None, self.d))
-        return raw if self.mean is None or self.std is None else np.asarray((raw - self.mean) / self.std)
+        raw = _check.array(X, "X", shape=(None, len(self.feature_names)))
+        inputs = raw if self.mean is None or self.std is None else np.asarray((raw - self.mean) / self.std)
+        return unit_inputs(inputs, channels=self.shape is not None) if self.unit else inputs
 
     def restore(self, f: Any) -> Array:
         """Predictions in the unit of the raw target."""
@@ -85,15 +97,19 @@ class Dataset:
             "std": _numbers(self.std),
             "target mean": _numbers(self.target_mean),
             "target std": _numbers(self.target_std),
+            "unit length": self.unit,
+            "shape": None if self.shape is None else list(self.shape),
+            "notes": list(self.notes),
         }
 
     def __repr__(self) -> str:
         test = "no test part" if self.X_test is None else f"{len(self.X_test)} test"
         done = [name for name, x in (("X", self.mean), ("y", self.target_mean)) if x is not None]
         scaled = f"{' and '.join(done)} standardized by the training part" if done else "as given"
+        more = [*(["X of length 1"] if self.unit else []), *self.notes]
         return (
-            f"Dataset({self.source}: {self.n} training, {test}; {self.d} features -> "
-            f"{', '.join(self.target_names)}; {scaled})"
+            f"Dataset({self.source}: {self.n} training, {test}; {len(self.feature_names)} features -> "
+            f"{', '.join(self.target_names)}; {'; '.join([scaled, *more])})"
         )
 
 
@@ -131,7 +147,7 @@ def build(
                 f"{y.shape}; their columns must agree"
             )
     elif fraction > 0.0:
-        X, y, X_test, y_test = _split(X, y, fraction, rng)
+        X, y, X_test, y_test = split(X, y, fraction, rng)
     X, X_test, names, dropped = _constant(X, X_test, names, constant, standardize)
     mean = std = target_mean = target_std = None
     if standardize:
@@ -150,10 +166,10 @@ def build(
         y = (y - shift) / scale
         y_test = None if y_test is None else (y_test - shift) / scale
     return Dataset(
-        X=_frozen(X),
-        y=_frozen(y),
-        X_test=None if X_test is None else _frozen(X_test),
-        y_test=None if y_test is None else _frozen(y_test),
+        X=frozen(X),
+        y=frozen(y),
+        X_test=None if X_test is None else frozen(X_test),
+        y_test=None if y_test is None else frozen(y_test),
         feature_names=names,
         target_names=tuple(target_names),
         mean=mean,
@@ -178,7 +194,8 @@ def _examples(X: Any, y: Any, X_name: str, y_name: str) -> tuple[Array, Array]:
     return features, targets[:, 0] if targets.ndim == 2 and targets.shape[1] == 1 else targets
 
 
-def _split(X: Array, y: Array, fraction: float, rng: Any) -> tuple[Array, Array, Array, Array]:
+def split(X: Array, y: Array, fraction: float, rng: Any) -> tuple[Array, Array, Array, Array]:
+    """Training and test part, X and y of each, drawn at random."""
     n = len(X)
     held_out = round(fraction * n)
     if not 1 <= held_out < n:
@@ -211,7 +228,8 @@ def _constant(
     return X[:, ~still], None if X_test is None else X_test[:, ~still], kept, tuple(named)
 
 
-def _frozen(x: Array) -> Array:
+def frozen(x: Array) -> Array:
+    """A read-only copy."""
     x = np.array(x, dtype=np.float64, order="C")
     x.flags.writeable = False
     return x

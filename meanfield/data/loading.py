@@ -8,13 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from meanfield.data.bundled import bunch
 from meanfield.data.dataset import Dataset, build
 from meanfield.data.tables import columns_of, nearest, read_csv, read_npz, relabel
-from solvers import _check
 from solvers.errors import InputError
-
-# The data sets that come inside scikit-learn's wheel: nothing is downloaded.
-_BUNDLED = ("breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine")
 
 
 def load(
@@ -165,20 +162,12 @@ def _from_columns(
 
 
 def _from_sklearn(source: str, target: Any, features: Any, labels: Any, options: dict[str, Any]) -> Dataset:
-    name = _check.choice(source.removeprefix("sklearn:"), "the data set after 'sklearn:'", _BUNDLED)
-    try:
-        from sklearn import datasets
-    except ImportError:
-        raise InputError(
-            f"source {source!r} needs scikit-learn, which is not installed; run: pip install scikit-learn"
-        ) from None
-    settings = {"scaled": False} if name == "diabetes" else {}
-    bunch = getattr(datasets, f"load_{name}")(**settings)
-    values = np.asarray(bunch.target)
+    found = bunch(source.removeprefix("sklearn:"), "the data set after 'sklearn:'", f"source {source!r}")
+    values = np.asarray(found.target)
     several = values.ndim == 2
-    targets = list(bunch.target_names) if several else ["target"]
-    if labels is not None and not several and hasattr(bunch, "target_names"):
-        values = np.asarray(bunch.target_names)[values].astype(str)  # classes by name, as people write them
-    table = {str(column): bunch.data[:, j] for j, column in enumerate(bunch.feature_names)}
+    targets = list(found.target_names) if several else ["target"]
+    if labels is not None and not several and hasattr(found, "target_names"):
+        values = np.asarray(found.target_names)[values].astype(str)  # classes by name, as people write them
+    table = {str(column): found.data[:, j] for j, column in enumerate(found.feature_names)}
     table |= {column: values[:, j] if several else values for j, column in enumerate(targets)}
     return _from_columns(table, targets if target is None else target, features, labels, source, options)
