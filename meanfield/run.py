@@ -53,6 +53,20 @@ BIBTEX["FictitiousPlayFlow"] = """@article{chen2022entropic,
   author = {Chen, Fan and Ren, Zhenjie and Wang, Songbo}, journal = {arXiv preprint}, year = {2022},
   eprint = {2202.05841}}
 """
+BIBTEX["deep.SGD"] = BIBTEX["deep.GradientFlow"] = """@inproceedings{allenzhu2019convergence,
+  title = {A Convergence Theory for Deep Learning via Over-Parameterization},
+  author = {Allen-Zhu, Zeyuan and Li, Yuanzhi and Song, Zhao}, booktitle = {ICML}, year = {2019},
+  eprint = {1811.03962}}
+
+@inproceedings{jacot2018neural,
+  title = {Neural Tangent Kernel: Convergence and Generalization in Neural Networks},
+  author = {Jacot, Arthur and Gabriel, Franck and Hongler, Cl{\\'e}ment}, booktitle = {NeurIPS}, year = {2018},
+  eprint = {1806.07572}}
+
+@inproceedings{yang2021tensor,
+  title = {Tensor Programs IV: Feature Learning in Infinite-Width Neural Networks},
+  author = {Yang, Greg and Hu, Edward J.}, booktitle = {ICML}, year = {2021}, eprint = {2011.14522}}
+"""
 BIBTEX["SGD"] = BIBTEX["LangevinFlow"] = BIBTEX["WassersteinFlow"]
 
 
@@ -132,12 +146,23 @@ class Run(Trajectory):
             As of `solvers.integrate`: `solvers.Progress`, `solvers.Checkpoint`, ...
         """
         from meanfield.flows import SGD
-        from solvers import integrate
 
+        if hasattr(self.flow, "beside"):
+            if width is not None:
+                raise InputError(
+                    "width= chooses particles; a deep network keeps the widths that it was made with"
+                )
+            return self._beside(self.flow.beside(step, batch, rng, sampler), self.initial, observers)
         start = self.initial if width is None else self.initial.subsample(width, rng)
-        keep = "all" if len(self.states) == len(self.t) else "ends"
         unit = getattr(self.flow, "time_unit", "flow")
         flow = SGD(self.objective, step, batch=batch, rng=rng, sampler=sampler, time_unit=unit)
+        return self._beside(flow, start, observers)
+
+    def _beside(self, flow: Any, start: Any, observers: Any) -> Run:
+        """Another flow over the same time, saved at the same times."""
+        from solvers import integrate
+
+        keep = "all" if len(self.states) == len(self.t) else "ends"
         run: Run = integrate(
             flow, start, float(self.t[-1]), t0=float(self.t[0]), save=self.t, keep=keep, observers=observers
         )
@@ -154,34 +179,32 @@ class Run(Trajectory):
             As of `solvers.integrate`.
         """
         from meanfield.flows import SGD, LinearizedFlow, WassersteinFlow
-        from solvers import integrate
 
+        if hasattr(self.flow, "beside"):
+            raise InputError(
+                "linearized() goes beside runs of particles; run.regime() compares a deep network with what its kernel "
+                "predicts"
+            )
         if self.flow is not None and not isinstance(self.flow, (SGD, WassersteinFlow)):
             raise InputError(
                 f"linearized() goes beside a WassersteinFlow or SGD, not {type(self.flow).__name__}"
             )
-        keep = "all" if len(self.states) == len(self.t) else "ends"
         flow = LinearizedFlow(self.objective, self.initial, getattr(self.flow, "time_unit", "flow"))
-        run: Run = integrate(
-            flow,
-            self.initial,
-            float(self.t[-1]),
-            t0=float(self.t[0]),
-            save=self.t,
-            keep=keep,
-            observers=observers,
-        )
-        return run
+        return self._beside(flow, self.initial, observers)
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
         """The objective against time; `ax` and other options as of `meanfield.plotting.objective`."""
         from meanfield import plotting
 
+        symbol = getattr(self.final, "symbol", None)  # what states that are no measures call their objective
+        if symbol is not None:
+            options.setdefault("symbol", symbol)
         return plotting.objective(self, ax=ax, **options)
 
     def cite(self) -> str:
         """BibTeX of the papers behind the flow."""
-        name = type(self.flow).__name__ if self.flow is not None else str(_described_flow(self))
+        described = str(_described_flow(self))
+        name = described if self.flow is None or described in BIBTEX else type(self.flow).__name__
         return BIBTEX.get(name, "")
 
 

@@ -163,6 +163,11 @@ def register_state(kind: str, cls: type) -> None:
     _KINDS[kind] = _Kind(cls.__module__, cls.__qualname__)
 
 
+def register_later(kind: str, module: str, name: str) -> None:
+    """`register_state` for a class of a module that is not imported yet: files are read without importing it before."""
+    _KINDS[kind] = _Kind(module, name)
+
+
 def state_to_arrays(state: Any) -> tuple[str, dict[str, Any]]:
     """The kind string and the arrays of a state; of a tuple of states those of its members, by their number."""
     if type(state) is tuple and state:

@@ -5,10 +5,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from solvers._files import register_later
+
 if TYPE_CHECKING:
     from meanfield.finite import autoencoder, deep, diagonal, linear, neurotron, relu_gate
 
 __all__ = ["autoencoder", "deep", "diagonal", "linear", "neurotron", "relu_gate"]
+
+# so that a file with such a state is read before anything of the package was used
+register_later("deep weights", "meanfield.finite.deep.weights", "Weights")
 
 
 def __getattr__(name: str) -> Any:

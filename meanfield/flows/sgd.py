@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from meanfield._kernels.small_sgd import sgd_program
+from meanfield.flows._batches import check_batches, generator_at, named, rows_at, weights_of
 from meanfield.flows._bound import BoundParticles, require_measure
 from meanfield.networks.feature_map import as_inputs
 from meanfield.objective import Objective
@@ -17,7 +18,6 @@ from solvers import _check
 from solvers._rng import seed_words
 from solvers.errors import InputError
 from solvers.measure import ParticleMeasure
-from solvers.noise import integers
 from solvers.protocols import Array
 
 # Bytes of drawn samples that a flow keeps: replicas, and runs that follow, see the same samples.
@@ -72,15 +72,7 @@ class SGD:
         self.objective = objective
         self.step = _check.number(step, "step", positive=True)
         self.batch = None if batch is None else _check.number(batch, "batch", positive=True, integer=True)
-        if sampler is not None and self.batch is None:
-            raise InputError("sampler= draws fresh samples: say how many a step with batch=")
-        n = objective.X.shape[0]
-        if not replace and self.batch is not None and self.batch > n and sampler is None:
-            raise InputError(f"batch={self.batch} without replacement needs at least as many data, not {n}")
-        if not replace and objective.sample_weight is not None and sampler is None:
-            raise InputError(
-                "replace=False would draw weighted data with a bias; leave out replace or sample_weight"
-            )
+        check_batches(self.batch, objective.X.shape[0], replace, objective.sample_weight, sampler)
         self.sampler = sampler
         self.replace = bool(replace)
         self.words = seed_words(rng, "sgd")
@@ -107,7 +99,7 @@ class SGD:
             "step": self.step,
             "batch": self.batch,
             "replace": self.replace,
-            "sampler": None if self.sampler is None else _named(self.sampler),
+            "sampler": None if self.sampler is None else named(self.sampler),
             "key": [int(w) for w in self.words],
             **self.objective.describe(),
         }
@@ -138,35 +130,19 @@ class SGD:
         """The objective on the batch of iteration k."""
         if self.batch is None:
             return self.objective
-        if self.plain:
-            assert self.batch is not None
-            chosen = integers(self.words, k, self.batch, self.objective.X.shape[0])
-            return self.objective.on(
-                self.objective.X[chosen], self.objective.y[chosen], self._each(self.batch)
-            )
         if self.sampler is not None:
             X, y = self._sample(k)
             return self.objective.on(X, y, self._each(X.shape[0]))
-        draw = self._generator(k)
-        n = self.objective.X.shape[0]
-        weight = self.objective.sample_weight
-        if weight is not None:
-            # Importance: data are drawn with their weights, then count alike.
-            chosen = draw.choice(n, size=self.batch, replace=self.replace, p=weight / weight.sum())
-        else:
-            chosen = draw.choice(n, size=self.batch, replace=False)
-        return self.objective.on(self.objective.X[chosen], self.objective.y[chosen], self._each(self.batch))
-
-    def _generator(self, k: int) -> np.random.Generator:
-        """The random numbers of iteration k."""
-        return np.random.Generator(np.random.Philox(key=self.words, counter=[0, 0, 0, k]))
+        X, y = self.objective.X, self.objective.y
+        chosen = rows_at(self.words, k, self.batch, X.shape[0], self.replace, self.objective.sample_weight)
+        return self.objective.on(X[chosen], y[chosen], self._each(self.batch))
 
     def _sample(self, k: int) -> tuple[Array, Array]:
         """What the sampler draws for iteration k: kept while there is room, for the next run that asks."""
         found = self._kept.get(k)
         if found is None:
             assert self.sampler is not None and self.batch is not None
-            found = self._fresh(self.sampler(self._generator(k), self.batch))
+            found = self._fresh(self.sampler(generator_at(self.words, k), self.batch))
             size = found[0].nbytes + found[1].nbytes
             if size <= self._left:
                 self._left -= size
@@ -175,11 +151,9 @@ class SGD:
         return found
 
     def _each(self, size: int) -> Array | None:
-        """Weights of a batch of a summed loss: it stands for all data, scaled up so that the gradient is unbiased."""
-        if getattr(self.objective.loss, "reduction", "mean") != "sum":
-            return None
-        weight = self.objective.sample_weight
-        return np.full(size, (self.objective.X.shape[0] if weight is None else float(weight.sum())) / size)
+        """Weights of a batch of so many samples."""
+        objective = self.objective
+        return weights_of(objective.loss, objective.X.shape[0], objective.sample_weight, size)
 
     def _fresh(self, drawn: Any) -> tuple[Array, Array]:
         """What a sampler drew, checked: compiled kernels would read beyond arrays of other shapes."""
@@ -195,11 +169,6 @@ class SGD:
                 f"sampler must return y of shape {shape} for X of shape {X.shape}, not {y.shape}"
             )
         return X, y
-
-
-def _named(sampler: Any) -> str:
-    """A function's name; of an object what it shows of itself."""
-    return str(sampler.__qualname__) if hasattr(sampler, "__qualname__") else repr(sampler)
 
 
 class _BoundSGD(BoundParticles):

@@ -27,6 +27,7 @@ def objective(
     certificate: Any = None,
     label: str | None = None,
     colour: str | None = None,
+    symbol: str = r"F(\mu_t)",
     ax: Axes | None = None,
     csv: Path | None = None,
 ) -> Axes:
@@ -45,6 +46,8 @@ def objective(
         (True: the run's own). Drawn as a band that holds F*.
     label, colour : str, optional
         Of the curve.
+    symbol : str
+        What the objective is called, in TeX.
     ax, csv
         Axes to draw on; a file for the plotted numbers.
 
@@ -83,11 +86,11 @@ def objective(
         ax.set_xscale("log")
         ax.set_xlabel("time $t$")
         if optimum is None:
-            ax.set_ylabel(r"objective $F(\mu_t)$")
+            ax.set_ylabel(f"objective ${symbol}$")
             _view(ax, values)
         else:
             ax.set_yscale("log")
-            ax.set_ylabel(r"excess $F(\mu_t) - F^*$")
+            ax.set_ylabel(f"excess ${symbol} - {symbol[0]}^*$")
         if ax.get_legend_handles_labels()[0]:
             ax.legend()
     if csv is not None:

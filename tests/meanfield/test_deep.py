@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 from itertools import product
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import meanfield as mf
 import solvers
 from meanfield.finite import deep
+from solvers import _files
 from solvers.errors import DivergenceError, InputError
 
 NETS = [
@@ -309,7 +311,7 @@ def test_summed_losses_and_unbiased_batches(rng: np.random.Generator) -> None:
     w = net.init(rng=0)
     problem = deep.Problem(net, X, y, loss=mf.SquaredLoss(reduction="sum"))
     whole, part = problem.gradient(w).flat, np.empty(net.size)
-    mean = sum(problem.slope(w.flat, part, np.array([i])).copy() for i in range(6)) / 6
+    mean = sum(problem.slope(w.flat, part, (X[[i]], y[[i]], np.array([6.0]))).copy() for i in range(6)) / 6
     np.testing.assert_allclose(mean, whole, rtol=0, atol=1e-12)  # sums in another order
     np.testing.assert_allclose(whole, 6 * deep.Problem(net, X, y).gradient(w).flat, rtol=0, atol=1e-12)
 
@@ -372,11 +374,115 @@ def test_divergence_is_told(rng: np.random.Generator) -> None:
         solvers.integrate(deep.SGD(problem, 100.0), net.init(rng=0), 1e5)
 
 
-def test_regime_reads_a_network(rng: np.random.Generator) -> None:
+def test_a_run_knows_its_problem(rng: np.random.Generator, tmp_path: Path, monkeypatch: Any) -> None:
+    X, y = rng.standard_normal((6, 3)), rng.standard_normal(6)
+    problem = deep.Problem(deep.Dense((3, 8, 8, 1)), X, y)
+    run = solvers.integrate(deep.GradientFlow(problem), problem.net.init(rng=0), 1.0, save=3)
+    assert isinstance(run, mf.Run) and run.objective is problem
+    np.testing.assert_array_equal(run.predict(), problem.predict(run.final))
+    assert problem.value(run.final) == run["objective"][-1]
+    again = run.sgd(step=0.125, batch=2, rng=1)
+    np.testing.assert_array_equal(again.t, run.t)
+    flow = deep.SGD(problem, 0.125, 2, 1)
+    np.testing.assert_array_equal(
+        again.final.flat, solvers.integrate(flow, run.initial, 1.0, save=3).final.flat
+    )
+    run.save(tmp_path / "run.npz")
+    monkeypatch.delitem(_files._KINDS, "deep weights")
+    importlib.reload(mf.finite)  # all that a process which never met a deep network has imported
+    loaded = mf.load(tmp_path / "run.npz")
+    assert "1811.03962" in run.cite() == loaded.cite()
+    np.testing.assert_array_equal(loaded.attach(run.flow).predict(X), run.predict())
+    assert loaded.plot().get_ylabel() == "objective $R(f_t)$"
+    with pytest.raises(InputError, match="keeps the widths"):
+        run.sgd(0.1, width=3)
+    with pytest.raises(InputError, match="run.regime"):
+        run.linearized()
+
+
+def test_regime_of_one_hidden_layer_is_that_of_particles(
+    rng: np.random.Generator, step_by_step: None
+) -> None:
+    """Movement, kernels, flips and the kernel predictor on the run's clock, weighted data included."""
+    X, y, weight = rng.standard_normal((15, 3)), rng.standard_normal(15), rng.uniform(0.5, 2.0, 15)
+    two = mf.TwoLayer(mf.ReLU(), d=3)
+    mu = mf.ParticleMeasure.gaussian(two, width=12, rng=0)
+    net = deep.Dense((3, 12, 1), parametrization="mean_field", bias=True)
+    for sample_weight in (None, weight):
+        theirs = mf.Objective(two, X, y, sample_weight=sample_weight)
+        ours = deep.Problem(net, X, y, sample_weight=sample_weight)
+        a = solvers.integrate(mf.SGD(theirs, 0.1, batch=5, rng=3), mu, 2.0, save=2)
+        b = solvers.integrate(deep.SGD(ours, 0.1, batch=5, rng=3), net.from_measure(mu), 2.0, save=2)
+        assert b["objective"][-1] == pytest.approx(a["objective"][-1], rel=1e-12)
+        left, right = a.regime(X[:4], y[:4]), b.regime(X[:4], y[:4])
+        assert left.keys() == right.keys() and len(left) > 12
+        for name in left:
+            # rounding, and for the predictor two ways to exponentials of one kernel
+            assert right[name] == pytest.approx(left[name], rel=1e-9), name
+        steps = mf.elasticity(a, X[:3], y=y[:3]), mf.elasticity(b, X[:3], y=y[:3])
+        np.testing.assert_allclose(steps[1].s_ker, steps[0].s_ker, rtol=1e-6)  # differences of predictions
+
+
+def test_models_leave_out_what_is_frozen(rng: np.random.Generator) -> None:
     X = rng.standard_normal((4, 3))
-    net = deep.Dense((3, 6, 6, 1), parametrization="ntk")
-    w = net.init(rng=0)
-    np.testing.assert_allclose(net.model(w).kernel(X), net.tangent_kernel(w, X), rtol=0, atol=1e-12)
+    for parametrization in ("ntk", "mean_field", "allen_zhu"):
+        net = deep.Dense((3, 6, 6, 2), parametrization=parametrization)
+        w = net.init(rng=0)
+        model = net.model(w)
+        assert model.parameters.size == np.count_nonzero(net.rates)
+        rows = model.rows(X)
+        # sums of some tens
+        np.testing.assert_allclose(rows @ rows.T, net.tangent_kernel(w, X), rtol=0, atol=1e-11)
+        np.testing.assert_allclose(model.at(model.parameters).values(X), net.predict(w, X), rtol=1e-14)
+    conv = deep.ConvNet((5, 2), (3, 2))
+    assert conv.model(conv.init()).active(rng.standard_normal((4, 5, 2))).shape == (4, 25)
+
+
+@pytest.mark.parametrize("cls", [deep.Dense, deep.ConvNet])
+def test_weighted_data(cls: Any, rng: np.random.Generator) -> None:
+    """A weight of 2 is a datum that is there twice; one of weight 0 is not there."""
+    X, y = rng.standard_normal((4, 3)), rng.integers(0, 2, 4)
+    net = deep.Dense((3, 5, 2)) if cls is deep.Dense else deep.ConvNet((3, 1), (4,), 2)
+    w, weight = net.init(rng=0), np.array([2.0, 1.0, 0.0, 1.0])
+    for loss in (mf.CrossEntropy(), mf.CrossEntropy(reduction="sum")):
+        one = deep.Problem(net, X, y, loss, sample_weight=weight)
+        other = deep.Problem(net, X[[0, 0, 1, 3]], y[[0, 0, 1, 3]], loss)
+        assert one.value(w) == pytest.approx(other.value(w), rel=1e-14)
+        assert one.accuracy(w) == other.accuracy(w)
+        np.testing.assert_allclose(one.gradient(w).flat, other.gradient(w).flat, rtol=0, atol=1e-14)
+        assert one.describe() != deep.Problem(net, X, y, loss).describe()
+    flow, mean = deep.SGD(one, 0.1, batch=2, rng=0), np.zeros(net.size)
+    for k in range(400):
+        mean += one.slope(w.flat, np.empty(net.size), flow.batch_at(k)) / 400
+    # 4 standard deviations of a mean of 400: entries differ by about 2
+    np.testing.assert_allclose(mean, one.gradient(w).flat, rtol=0, atol=0.4)
+    # a datum of weight 0 may contradict another one
+    X[2], y[2] = X[0], 1 - y[0]
+    deep.Problem(net, X, y, "cross_entropy", weight)
+
+
+def test_batches_are_those_of_particles(rng: np.random.Generator, step_by_step: None) -> None:
+    """Without replacement, and fresh from a population."""
+    two = mf.TwoLayer(mf.ReLU(), d=3, bias=False)
+    mu = mf.ParticleMeasure.gaussian(two, width=6, rng=0)
+    net = deep.Dense((3, 6, 1), parametrization="mean_field")
+    X, y = rng.standard_normal((15, 3)), rng.standard_normal(15)
+
+    def sampler(draw: Any, size: int) -> Any:
+        points = draw.standard_normal((size, 3))
+        return points, points[:, :1]
+
+    for loss in ("squared", mf.SquaredLoss(reduction="sum")):
+        theirs, ours = mf.Objective(two, X, y, loss), deep.Problem(net, X, y, loss)
+        for settings in ({"replace": False}, {"sampler": sampler}):
+            a = solvers.integrate(mf.SGD(theirs, 0.02, batch=5, rng=3, **settings), mu, 0.2, save=2)
+            flow = deep.SGD(ours, 0.02, batch=5, rng=3, **settings)
+            b = solvers.integrate(flow, net.from_measure(mu), 0.2, save=2)
+            # sums in another order
+            np.testing.assert_allclose(
+                net.to_measure(b.final).positions, a.final.positions, rtol=0, atol=1e-12
+            )
+    assert len(set(flow.describe()) & {"replace", "sampler"}) == 2
 
 
 NET = deep.Dense((2, 4, 4, 1))
@@ -432,6 +538,16 @@ REFUSED = [
     (lambda: deep.SGD(NET, 0.1), "needs a mf.finite.deep.Problem"),
     (lambda: deep.SGD(deep.Problem(NET, X2, Y2), -0.1), "step must be positive"),
     (lambda: deep.SGD(deep.Problem(NET, X2, Y2), 0.1, batch=0), "batch must be positive"),
+    (lambda: deep.SGD(deep.Problem(NET, X2, Y2), 0.1, batch=3, replace=False), "as many data, not 2"),
+    (lambda: deep.SGD(deep.Problem(NET, X2, Y2), 0.1, sampler=print), "say how many a step"),
+    (lambda: deep.SGD(deep.Problem(NET, X2, Y2), 0.1, 2, sampler="x"), "sampler must be a function"),
+    (lambda: deep.SGD(deep.Problem(NET, X2, Y2), 0.1, 2, sampler=lambda g, n: X2).batch_at(0), "return X, y"),
+    (
+        lambda: deep.SGD(deep.Problem(NET, X2, Y2), 0.1, 2, sampler=lambda g, n: (X2, [1.0])).batch_at(0),
+        "one label for each of its 2 points",
+    ),
+    (lambda: deep.Problem(NET, X2, Y2, sample_weight=[1.0]), "sample_weight must have shape"),
+    (lambda: deep.Problem(NET, X2, Y2, sample_weight=[1.0, -1.0]), "non-negative with a positive sum"),
     (
         lambda: solvers.integrate(deep.GradientFlow(deep.Problem(NET, X2, Y2)), np.ones(3), 1.0),
         "weights must be",

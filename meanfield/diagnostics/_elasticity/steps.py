@@ -207,6 +207,8 @@ def _of_run(run: Any) -> tuple[Any, Any]:
         )
     if isinstance(objective, ProfiledObjective):
         objective, measure = objective.objective, objective.lift(measure)
+    if hasattr(objective, "model"):
+        return ModelSteps(objective.model(run.final)), objective.loss
     network = getattr(objective, "network", None)
     if network is None or not isinstance(measure, ParticleMeasure):
         raise InputError(

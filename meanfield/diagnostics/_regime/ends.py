@@ -16,6 +16,7 @@ from meanfield.networks.feature_map import as_inputs
 from meanfield.objective import Objective
 from meanfield.profiled import ProfiledObjective
 from solvers import _check, integrate
+from solvers._reduction import datum_weights
 from solvers.errors import InputError
 from solvers.losses import SquaredLoss, by_name
 from solvers.protocols import Array
@@ -130,7 +131,7 @@ class ModelEnds:
         if X is None or y is None:
             raise InputError("a pair of models needs the data it was trained on: pass X= and y=")
         self.X = np.asarray(X)
-        self.y = _check.array(y, "y", ndim=(1, 2))
+        self.y: Any = _check.array(y, "y", ndim=(1, 2))
         if self.X.ndim == 0 or self.y.shape[0] != self.X.shape[0]:
             raise InputError(
                 f"y must have one entry for each row of X, but shapes are {self.y.shape} and {self.X.shape}"
@@ -178,7 +179,9 @@ class ModelEnds:
         return self.start.kernel(X), self.end.kernel(X)
 
     def flips(self, X: Any) -> float:
-        return math.nan
+        if self.start.active is None or self.end.active is None:
+            return math.nan
+        return float(np.mean(np.asarray(self.start.active(X)) != np.asarray(self.end.active(X))))
 
     def predict(self, X: Any) -> Array:
         return self.end.values(X)
@@ -192,3 +195,38 @@ class ModelEnds:
         start = self.start.values(self.X)
         flow = kernels.flow(self.start.kernel(self.X), self.y, start, str(self.loss.reduction))
         return flow.predict(span, self.start.kernel(X, self.X), self.start.values(X)), span
+
+
+class DeepEnds(ModelEnds):
+    """Start and end of a run of a deep network: two models with the data, the loss and the clock of the run."""
+
+    def __init__(self, run: Any, X: Any, y: Any, loss: Any) -> None:
+        if y is not None or loss is not None:
+            raise InputError("a run brings its own labels and loss; y= and loss= are for pairs of models")
+        problem = run.objective
+        super().__init__(
+            (problem.model(run.initial), problem.model(run.final)), problem.X, problem.y, problem.loss
+        )
+        self.problem, self.span = problem, float(run.t[-1] - run.t[0])
+        if X is not None:
+            self.X, self.y = problem.net.check_inputs(X), None
+
+    def kernel_predictor(self, X: Any, time: Any, asked: bool) -> tuple[Array, float] | None:
+        problem = self.problem
+        if not isinstance(self.loss, SquaredLoss):
+            if asked:
+                raise InputError(
+                    "the kernel predictor of a run of a deep network is that of the squared loss"
+                )
+            return None
+        if problem.y.size > MOST_PREDICTIONS and not asked:
+            return None
+        span = self.span if time is None else time
+        # with weights W of the data, g = W^(1/2) f obeys dg/dt = -W^(1/2) K W^(1/2) (g - W^(1/2) y)
+        roots = np.sqrt(datum_weights(self.loss.reduction, problem.y, problem.sample_weight))
+        flat = np.broadcast_to(roots, problem.y.shape).reshape(-1)
+        kernel = flat[:, None] * self.start.kernel(problem.X) * flat
+        start = roots * self.start.values(problem.X).reshape(problem.y.shape)
+        flow = kernels.flow(kernel, roots * problem.y, start, "sum")
+        cross = self.start.kernel(X, problem.X) * flat
+        return flow.predict(span, cross, self.start.values(X)), span

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from meanfield import kernels
-from meanfield.diagnostics._regime.ends import ModelEnds, RunEnds
+from meanfield.diagnostics._regime.ends import DeepEnds, ModelEnds, RunEnds
 from meanfield.diagnostics._regime.report import RegimeReport
 from meanfield.networks.feature_map import as_inputs
 from solvers import _check
@@ -39,8 +39,8 @@ def regime(
     Parameters
     ----------
     run : Run, or pair of models
-        A run of a particle flow, or ``(start, end)`` of any model: each a `mf.diagnostics.Model` (``from_torch``
-        makes one), or just a pair of functions ``(predict, gradients)``.
+        A run of a particle flow or of a deep network, or ``(start, end)`` of any model: each a `mf.diagnostics.Model`
+        (``from_torch`` makes one), or just a pair of functions ``(predict, gradients)``.
     X_test, y_test : array_like, optional
         Points at which predictors are compared, and their labels for test errors.
     X, y : array_like, optional
@@ -97,11 +97,14 @@ def regime(
 
 def _ends(run: Any, X: Any, y: Any, loss: Any) -> Any:
     if isinstance(run, Trajectory) and hasattr(run, "objective"):
+        if hasattr(run.objective, "model"):
+            return DeepEnds(run, X, y, loss)
         return RunEnds(run, X, y, loss)
     if isinstance(run, (tuple, list)) and len(run) == 2:
         return ModelEnds((run[0], run[1]), X, y, loss)
     raise InputError(
-        f"run must be a run of a particle flow, or a pair (start, end) of models, not {type(run).__name__}"
+        "run must be a run of a particle flow or of a deep network, or a pair (start, end) of models, not "
+        f"{type(run).__name__}"
     )
 
 
@@ -117,8 +120,9 @@ def _predictors(
     """Test errors, and the distance to the kernel predictor, on the test points or on the data."""
     where = ends.X
     if X_test is not None:
-        network = getattr(ends, "network", None)
+        network, problem = getattr(ends, "network", None), getattr(ends, "problem", None)
         where = np.asarray(X_test) if network is None else as_inputs(network, X_test)
+        where = where if problem is None else problem.net.check_inputs(X_test)
     f = ends.predict(where)
     labels = None
     if y_test is not None:

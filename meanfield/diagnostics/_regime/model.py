@@ -35,6 +35,11 @@ class Model:
     at : callable, optional
         ``at(parameters)``: the `Model` at other values (P,) of the parameters, for what takes steps (`elasticity`).
         `parametrized` makes it from functions of the parameters.
+    tangent : callable, optional
+        ``tangent(X, Z)``: the kernel ``<grad f(x), grad f(z)>``, (n k, m k), where there is a cheaper way to it than
+        gradients; Z may be None, for X.
+    active : callable, optional
+        ``active(X)``: which units are active at which points, an array of booleans (n, units), for how many flip.
     """
 
     predict: Callable[[Any], Any]
@@ -42,6 +47,8 @@ class Model:
     parameters: Any = None
     inner: Any = None
     at: Callable[[Array], Model] | None = None
+    tangent: Callable[[Any, Any], Any] | None = None
+    active: Callable[[Any], Any] | None = None
 
     def __post_init__(self) -> None:
         for name in ("predict", "gradients"):
@@ -115,6 +122,8 @@ class Model:
         block_bytes : int
             Memory for the gradients of a block, about.
         """
+        if self.tangent is not None:
+            return np.asarray(self.tangent(X, Z))
         first = self.rows(X[:1])
         outputs, size = first.shape[0], max(1, block_bytes // max(1, first.nbytes))
         other = X if Z is None else Z

@@ -48,7 +48,8 @@ class RegimeReport(Mapping[str, float]):
     kernel_change : float
         ``|K_T - K_0| / |K_0|`` (Frobenius) of the tangent kernel on `points` data.
     activation_flips : float
-        Share of (particle, datum) pairs whose preactivation changed sign; NaN for other feature maps and models.
+        Share of (particle, datum) pairs whose preactivation changed sign, of deep networks over all hidden layers; NaN
+        for other feature maps and models.
     alignment_before, alignment_after : float
         ``<K, yy'>/(|K| |yy'|)`` of the kernel at start and end with the labels; NaN where these are all 0.
     effective_rank_before, effective_rank_after : float

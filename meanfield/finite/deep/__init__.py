@@ -31,7 +31,8 @@ from __future__ import annotations
 
 from meanfield.finite.deep.convolution import ConvNet
 from meanfield.finite.deep.dense import Dense, ResNet
-from meanfield.finite.deep.training import SGD, GradientFlow, Problem
+from meanfield.finite.deep.problem import Problem
+from meanfield.finite.deep.training import SGD, GradientFlow
 from meanfield.finite.deep.weights import Weights
 
 __all__ = ["SGD", "ConvNet", "Dense", "GradientFlow", "Problem", "ResNet", "Weights"]

@@ -372,15 +372,35 @@ class Network:
     def model(self, weights: Any) -> Model:
         """The network at these weights as a `mf.diagnostics.Model`, for `mf.regime`, `mf.elasticity` and their like.
 
+        Its parameters are ``W / root(rate)`` of the layers that move: in these the gradient flow has rates 1, and the
+        kernel of their gradients is `tangent_kernel`. Inner weights are those below the read-out.
+
         Parameters
         ----------
         weights : Weights or ndarray, (P,)
         """
         from meanfield.diagnostics import Model
 
-        return Model.parametrized(
-            lambda w, X: self.predict(w, X), lambda w, X: self.jacobian(w, X), self.flat(weights)
-        )
+        start, moving = self.flat(weights).copy(), np.flatnonzero(self.rates)
+        roots = np.sqrt(self.rates[moving])
+        inner = np.flatnonzero(moving < self._offset(f"W{len(self.layers) - 1}"))
+
+        def at(parameters: Array) -> Model:
+            whole = start.copy()
+            whole[moving] = roots * parameters
+            return Model(
+                lambda X: self.predict(whole, X),
+                lambda X: self.jacobian(whole, X)[..., moving] * roots,
+                parameters,
+                inner if inner.size else None,
+                at,
+                lambda X, Z: self.tangent_kernel(whole, X, Z),
+                lambda X: np.hstack(
+                    [z.reshape(len(X), -1) > 0 for z in self.activations(whole, X, before=True)]
+                ),
+            )
+
+        return at(start[moving] / roots)
 
 
 def require_memory(needed: float, what: str, instead: str = "fewer points at a time") -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from solvers import _check
-from solvers._files import register_state
 from solvers.errors import InputError
 from solvers.protocols import Array
 
@@ -43,6 +42,8 @@ class Weights:
     """
 
     flat: Array
+    #: what a run of such states calls its objective, in TeX
+    symbol = "R(f_t)"
 
     def __init__(self, arrays: Mapping[str, Any]) -> None:
         if not isinstance(arrays, Mapping) or not arrays:
@@ -115,6 +116,3 @@ def views(flat: Array, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array
         found[name] = flat[low:high].reshape(shape)
         low = high
     return found
-
-
-register_state("deep weights", Weights)
