@@ -1,4 +1,4 @@
-"""Data sets: teacher-student, published problems, points apart, spikes, real data, the user's own files.
+"""Data sets: teacher-student, published problems, points apart, hypercube, spikes, real data, the user's own files.
 
 Generators return plain arrays, X of shape (n, d) and y of shape (n,), and take ``rng=``. Samplers,
 ``sampler(generator, size) -> X, y``, give fresh data to `meanfield.SGD`.
@@ -16,6 +16,7 @@ from meanfield.data.classes import (
 )
 from meanfield.data.dataset import Dataset
 from meanfield.data.loading import load
+from meanfield.data.monomials import HypercubeSampler, Merged, Monomials, hypercube, merged, staircase
 from meanfield.data.separated_points import separated, separation, separation_bound, unit_inputs
 from meanfield.data.spikes import deconvolution_truth, spikes
 from meanfield.data.spin import ThreeSpin, three_spin
@@ -25,6 +26,9 @@ from meanfield.data.torus import circle_distance, torus
 __all__ = [
     "Dataset",
     "GaussianSampler",
+    "HypercubeSampler",
+    "Merged",
+    "Monomials",
     "TeacherSampler",
     "ThreeSpin",
     "circle_distance",
@@ -32,9 +36,11 @@ __all__ = [
     "clusters",
     "deconvolution_truth",
     "four_points",
+    "hypercube",
     "inputs",
     "isotropic_gaussians",
     "load",
+    "merged",
     "real",
     "relu_teacher",
     "separated",
@@ -42,6 +48,7 @@ __all__ = [
     "separation_bound",
     "sigmoid_teacher",
     "spikes",
+    "staircase",
     "teacher",
     "three_spin",
     "torus",
