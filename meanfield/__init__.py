@@ -6,6 +6,9 @@ particles, training is its Wasserstein gradient flow, and theorems about it can 
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from meanfield import _shadow
 
 _shadow.check()
@@ -91,6 +94,12 @@ from solvers.losses import (  # noqa: E402
 )
 from solvers.measure import ParticleMeasure  # noqa: E402
 
+if TYPE_CHECKING:
+    from meanfield.diagnostics import _overparametrization as overparametrization
+
+# Packages that are imported when they are first asked for: `import meanfield` stays light.
+_LAZY = {"overparametrization": "meanfield.diagnostics._overparametrization"}
+
 __all__ = [
     "SGD",
     "AbsoluteLoss",
@@ -170,6 +179,7 @@ __all__ = [
     "load",
     "nikaido_isoda",
     "norms",
+    "overparametrization",
     "plotting",
     "population",
     "regime",
@@ -179,3 +189,14 @@ __all__ = [
     "train",
     "villani",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """One of the lazy packages."""
+    if name in _LAZY:
+        return import_module(_LAZY[name])
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -65,6 +65,7 @@ def public() -> Iterator[tuple[str, Any]]:
         mf.kernels,
         mf.kernels.deep,
         mf.norms,
+        mf.overparametrization,
         mf.plotting,
         mf.population,
         gallery,

@@ -47,6 +47,7 @@ def test_importing_leaves_alone_what_only_some_need() -> None:
         "torch",
         "scipy.linalg",
         "scipy.optimize",
+        "meanfield.diagnostics._overparametrization",
     )
     found = python(
         f"import sys, json, meanfield; print(json.dumps([m for m in {heavy} if m in sys.modules]))"

@@ -1,0 +1,12 @@
+"""Over-parametrized training of deep networks: what the theorem says in shape beside what a run did.
+
+`report` looks at one run of `mf.finite.deep`, `slopes` at many of several widths.
+"""
+
+from __future__ import annotations
+
+from meanfield.diagnostics._overparametrization.entry import report
+from meanfield.diagnostics._overparametrization.outcome import OverparametrizationReport
+from meanfield.diagnostics._overparametrization.powers import WidthSlope, WidthSlopes, slopes
+
+__all__ = ["OverparametrizationReport", "WidthSlope", "WidthSlopes", "report", "slopes"]

@@ -1,0 +1,119 @@
+"""Two states of a deep network side by side: movement of its weights, flips of its activations, tangent kernels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from meanfield.finite.deep.network import Network
+from meanfield.finite.deep.weights import Weights
+from solvers._threads import one_blas_thread
+from solvers.protocols import Array
+
+# Numbers of activations held at a time.
+BLOCK = 16_000_000
+# Matrices up to this size go through all their singular values.
+SMALL = 256
+
+
+class Movement(NamedTuple):
+    """``|W_T - W_0|`` of each layer that moves, in the spectral and the Frobenius norm, and the norms of W_0."""
+
+    layers: tuple[int, ...]
+    spectral: Array
+    frobenius: Array
+    spectral_start: Array
+    frobenius_start: Array
+
+
+@one_blas_thread()
+def movement(net: Network, start: Weights, end: Weights) -> Movement:
+    """By layer, of the matrices W; biases count for nothing here."""
+    rows = [
+        (spectral_norm(b - a), float(np.linalg.norm(b - a)), spectral_norm(a), float(np.linalg.norm(a)))
+        for a, b in ((start[f"W{i}"], end[f"W{i}"]) for i in net.trained)
+    ]
+    return Movement(net.trained, *np.array(rows).T)
+
+
+def spectral_norm(A: Array) -> float:
+    """The largest singular value: all of them for small matrices, Lanczos' iteration for large ones."""
+    if min(A.shape) <= SMALL:
+        return float(np.linalg.norm(A, 2))
+    from scipy.sparse.linalg import svds
+
+    if not A.any():
+        return 0.0
+    # a fixed start with something of everything: equal matrices have equal bits
+    first = np.cos(math.sqrt(2.0) * np.arange(min(A.shape)) ** 2)
+    return float(svds(A, k=1, tol=1e-9, v0=first, return_singular_vectors=False)[0])
+
+
+def flips(net: Network, start: Weights, end: Weights, X: Array) -> Array:
+    """Share of preactivations that are on the other side of 0, by hidden layer, over units, positions and data."""
+    counts, sizes = np.zeros(len(net.layers) - 1), np.zeros(len(net.layers) - 1)
+    for block in blocks(net, len(X)):
+        before, after = (net.activations(weights, X[block], before=True) for weights in (start, end))
+        for i, (one, other) in enumerate(zip(before, after, strict=True)):
+            counts[i] += np.count_nonzero((one > 0.0) != (other > 0.0))
+            sizes[i] += one.size
+    return np.asarray(counts / sizes)
+
+
+def last_sizes(net: Network, weights: Weights, X: Array) -> Array:
+    """``|h_L(x)| / |x|``, the last hidden layer's size at each point with x other than 0."""
+    n = len(X)
+    found = np.concatenate([
+        np.linalg.norm(net.activations(weights, X[block])[-1].reshape(block.stop - block.start, -1), axis=1)
+        for block in blocks(net, n)
+    ])  # fmt: skip
+    of = np.linalg.norm(X.reshape(n, -1), axis=1)
+    return np.asarray(found[of > 0.0] / of[of > 0.0])
+
+
+def blocks(net: Network, n: int) -> Iterator[slice]:
+    """So many points at a time that their activations stay within BLOCK numbers."""
+    each = sum(p * layer.out for p, layer in zip(net.positions, net.layers, strict=True))
+    size = max(1, BLOCK // each)
+    for low in range(0, n, size):
+        yield slice(low, min(n, low + size))
+
+
+def separation(X: Array) -> float:
+    """``delta = min |x_i - x_j|`` over pairs of the data; inf for one point alone."""
+    points = X.reshape(len(X), -1)
+    n, squares = len(points), np.einsum("ij,ij->i", points, points)
+    nearest, size = math.inf, max(1, BLOCK // n)
+    for low in range(0, n, size):
+        rows = slice(low, min(n, low + size))
+        apart = squares[rows, None] - 2.0 * (points[rows] @ points.T) + squares
+        apart[np.arange(rows.stop - low), np.arange(low, rows.stop)] = math.inf
+        if n > 1:
+            # the nearest of each by products, the distance itself without their cancellation
+            nearest = min(
+                nearest, float(np.linalg.norm(points[rows] - points[apart.argmin(axis=1)], axis=1).min())
+            )
+    return nearest
+
+
+def contradiction(X: Array, y: Array) -> tuple[int, int] | None:
+    """Two rows of X that coincide and whose labels differ, if there are any."""
+    n = len(X)
+    _, which = np.unique(X.reshape(n, -1), axis=0, return_inverse=True)
+    order = np.argsort(which.reshape(-1), kind="stable")
+    groups, labels = which.reshape(-1)[order], y.reshape(n, -1)[order]
+    found = np.flatnonzero((groups[1:] == groups[:-1]) & (labels[1:] != labels[:-1]).any(axis=1))
+    if found.size == 0:
+        return None
+    i, j = sorted((int(order[found[0]]), int(order[found[0] + 1])))
+    return i, j
+
+
+@one_blas_thread()
+def dissipation(problem: Any, weights: Weights) -> float:
+    """``sum_l rate_l |grad_l F|^2``, the speed at which the gradient flow lowers the loss."""
+    gradient = problem.gradient(weights).flat
+    return float(np.add.reduce(np.square(gradient) * problem.net.rates))

@@ -1,0 +1,231 @@
+"""`report`: from a run of a deep network to what the theorem on over-parametrized training speaks of."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from meanfield.diagnostics._overparametrization import decay, ends
+from meanfield.diagnostics._overparametrization.outcome import OverparametrizationReport
+from meanfield.finite.deep import SGD, GradientFlow, Weights
+from meanfield.finite.deep.network import require_memory
+from solvers import _check
+from solvers._rng import generator
+from solvers.errors import InputError
+from solvers.protocols import Array
+from solvers.result import Status, Trajectory
+
+
+def report(
+    run: Any,
+    *,
+    flow: Any = None,
+    window: Any = None,
+    goal: float | None = None,
+    points: int | None = None,
+    rng: Any = 0,
+) -> OverparametrizationReport:
+    """Convergence, movement, flips, kernels and gradients of a run, beside Allen-Zhu, Li and Song's theorem in shape.
+
+    Parameters
+    ----------
+    run : Trajectory
+        Of `mf.finite.deep.SGD` or `mf.finite.deep.GradientFlow`. Gradients are looked at at all states that it kept:
+        ``keep="all"`` says more than the two ends.
+    flow : SGD or GradientFlow, optional
+        Of a run that was loaded from a file, which does not hold it.
+    window : pair of float, optional
+        Times between which the rate is fitted; by default the whole run, but for a loss at the level of rounding.
+    goal : float, optional
+        The loss at which training counts as converged, 1 % of its start by default.
+    points : int, optional
+        Data on which tangent kernels are compared, a random subset of so many; all of them by default.
+    rng : int, SeedSequence or Generator
+        Chooses the subset.
+
+    Raises
+    ------
+    InputError
+        For runs of something else, without states, that diverged or had nothing to learn; for points that coincide
+        with different labels, which no finite width tells apart; for kernels larger than memory.
+
+    Examples
+    --------
+    >>> import meanfield as mf, numpy as np, solvers
+    >>> rng = np.random.default_rng(0)
+    >>> X, y = rng.standard_normal((6, 5)) / 5**0.5, np.array([1.0, -1.0, 1.0, -1.0, 1.0, -1.0])
+    >>> net = mf.finite.deep.Dense((5, 128, 128, 128, 1), parametrization="allen_zhu")
+    >>> problem = mf.finite.deep.Problem(net, X, y, loss=mf.SquaredLoss(reduction="sum"))
+    >>> run = solvers.integrate(mf.finite.deep.SGD(problem, step=0.002), net.init(rng=0), t_end=0.4)
+    >>> found = mf.overparametrization.report(run)
+    >>> found.accuracy, bool(found.converged), bool(found.spectral < 0.5)
+    (1.0, True, True)
+
+    References
+    ----------
+    Allen-Zhu, Li and Song, 2019 (1811.03962), in shape and as remembered.
+    """
+    moved = _flow(run, flow)
+    problem, net = moved.problem, moved.problem.net
+    fitted_on = decay.checked_window(window)
+    start, end = _ends(run, net)
+    objective = _objective(run)
+    pair = ends.contradiction(problem.X, problem.y)
+    if pair is not None:
+        raise InputError(
+            f"rows {pair[0]} and {pair[1]} of X coincide, but their labels differ: delta = 0, and no width reaches "
+            "zero loss; remove one of the two"
+        )
+    level = 0.01 * objective[0] if goal is None else float(_check.number(goal, "goal", positive=True))
+    before, after, on = _kernels(problem, start, end, points, rng)
+    spectra = [np.linalg.eigvalsh(kernel)[::-1].clip(min=0.0) for kernel in (before, after)]
+    movement = ends.movement(net, start, end)
+    times, losses, speeds = _gradients(run, problem)
+    sizes = ends.last_sizes(net, start, problem.X)
+    change, size = after - before, spectra[0][0]
+    lengths = np.linalg.norm(problem.X.reshape(len(problem.X), -1), axis=1)
+    return OverparametrizationReport(
+        network=repr(net),
+        parametrization=net.parametrization,
+        loss=problem.loss.kind,
+        method=type(moved).__name__,
+        status=run.status.name,
+        widths=tuple(layer.out for layer in net.layers[:-1]),
+        points=len(problem.X),
+        outputs=net.outputs,
+        kernel_points=on,
+        reduction=_scale(problem),
+        curvature=_curvature(problem),
+        step=float(getattr(moved, "step_size", math.nan)),
+        batch=getattr(moved, "batch", None),
+        steps=int(run.stats.get("steps", 0)),
+        goal=level,
+        t=np.array(run.t, dtype=np.float64),
+        objective=objective,
+        decay=decay.fit(np.asarray(run.t, dtype=np.float64), objective, fitted_on),
+        accuracy=_accuracy(problem, end),
+        layers=movement.layers,
+        spectral_by_layer=movement.spectral,
+        frobenius_by_layer=movement.frobenius,
+        relative_spectral_by_layer=_over(movement.spectral, movement.spectral_start),
+        relative_frobenius_by_layer=_over(movement.frobenius, movement.frobenius_start),
+        relative_frobenius=float(
+            _over(np.linalg.norm(movement.frobenius), np.linalg.norm(movement.frobenius_start))
+        ),
+        flips_by_layer=ends.flips(net, start, end, problem.X),
+        kernel_change=float(np.linalg.norm(change) / np.linalg.norm(before)) if size > 0.0 else math.nan,
+        kernel_change_spectral=float(np.abs(np.linalg.eigvalsh(change)).max() / size)
+        if size > 0.0
+        else math.nan,
+        eigenvalues_start=spectra[0],
+        eigenvalues_end=spectra[1],
+        gradient_times=times,
+        gradients=_over(speeds, losses),
+        delta=ends.separation(problem.X),
+        length_low=float(lengths.min()),
+        length_high=float(lengths.max()),
+        hidden_low=float(sizes.min(initial=math.inf)),
+        hidden_high=float(sizes.max(initial=-math.inf)),
+    )
+
+
+def _flow(run: Any, flow: Any) -> Any:
+    if not isinstance(run, Trajectory):
+        raise InputError(
+            f"run must be a run of mf.finite.deep, as solvers.integrate returns it, not {type(run).__name__}"
+        )
+    found = run.flow if flow is None else flow
+    if isinstance(found, (SGD, GradientFlow)):
+        return found
+    if found is None:
+        raise InputError("this run was loaded from a file, which does not hold its problem: pass flow=")
+    what = "flow" if flow is not None else "run"
+    raise InputError(
+        f"{what} must be one of mf.finite.deep.SGD or GradientFlow, not of {type(found).__name__}; mf.regime reports "
+        "on two-layer networks and on other models"
+    )
+
+
+def _ends(run: Any, net: Any) -> tuple[Weights, Weights]:
+    if len(run.states) < 2:
+        raise InputError(
+            f"the run holds {len(run.states)} state(s), but the report needs the first and the last: let it run for a "
+            "step at least"
+        )
+    if run.status is Status.diverged:
+        raise InputError(
+            "the run diverged, so that there is no convergence to report on: take a smaller step"
+        )
+    start, end = (Weights.over(net.flat(state), net.shapes) for state in (run.states[0], run.states[-1]))
+    return start, end
+
+
+def _objective(run: Any) -> Array:
+    values = np.array(run["objective"], dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise InputError("the recorded objective holds values that are not finite: take a smaller step")
+    if not values[0] > 0.0:
+        raise InputError(
+            f"the objective is {values[0]:g} at the start of the run: there is nothing left to learn, and no rate; "
+            "report on the run that trained the network"
+        )
+    return values
+
+
+def _kernels(problem: Any, start: Weights, end: Weights, points: Any, rng: Any) -> tuple[Array, Array, int]:
+    """Tangent kernels of both ends on the data, or on a few of them."""
+    n, few = len(problem.X), problem.X
+    if points is not None:
+        count = _check.number(points, "points", positive=True, integer=True)
+        if count < n:
+            chosen = generator(rng, "overparametrization").choice(n, size=count, replace=False)
+            few = problem.X[np.sort(chosen)]
+    rows = len(few) * problem.net.outputs
+    # both, their difference, and what the eigenvalues need
+    require_memory(
+        8.0 * 4 * rows**2, f"tangent kernels of {rows} predictions", "a part of the data: points=1000"
+    )
+    before, after = (problem.net.tangent_kernel(weights, few) for weights in (start, end))
+    return before, after, len(few)
+
+
+def _gradients(run: Any, problem: Any) -> tuple[Array, Array, Array]:
+    """Time, loss and speed of its fall at the states that were kept."""
+    states = run.states
+    times = run.t if len(states) == len(run.t) else run.t[[0, -1]]
+    losses = [problem.value(state) for state in states]
+    speeds = [ends.dissipation(problem, state) for state in states]
+    return np.array(times, dtype=np.float64), np.array(losses), np.array(speeds)
+
+
+def _scale(problem: Any) -> float:
+    """What makes the loss a sum over data as the theorem has it: n for a mean."""
+    return float(len(problem.X)) if getattr(problem.loss, "reduction", "mean") == "mean" else 1.0
+
+
+def _curvature(problem: Any) -> float:
+    """The Lipschitz constant of the loss's gradient in the predictions; NaN where there is none."""
+    bound = getattr(problem.loss, "curvature_bound", None)
+    found = None if bound is None else bound(len(problem.X))
+    return math.nan if found is None else float(found)
+
+
+def _accuracy(problem: Any, end: Weights) -> float:
+    """On the data, NaN where labels are no classes."""
+    y = problem.y
+    if not problem.classes:
+        if y.ndim == 1 and not (np.abs(y) == 1.0).all():
+            return math.nan
+        if y.ndim == 2 and not ((y == y.max(axis=1, keepdims=True)).sum(axis=1) == 1).all():
+            return math.nan
+        if y.ndim == 2 and len(np.unique(y)) != 2:
+            return math.nan
+    return float(problem.accuracy(end))
+
+
+def _over(values: Any, by: Any) -> Array:
+    """Quotients, NaN where the divisor is 0."""
+    size = np.asarray(by)
+    return np.asarray(values / np.where(size > 0.0, size, np.nan))

@@ -1,0 +1,319 @@
+"""Reports on over-parametrized training: every number against its definition, slopes against exact powers, refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import meanfield as mf
+import solvers
+from meanfield.diagnostics._overparametrization import decay, ends, powers
+from meanfield.finite import deep
+from solvers.errors import InputError
+
+X = np.random.default_rng(0).standard_normal((5, 4))
+X = np.hstack([X / np.linalg.norm(X, axis=1, keepdims=True), np.ones((5, 1))]) / 2**0.5
+SIGNS = np.array([1.0, -1.0, 1.0, 1.0, -1.0])
+SUM = mf.SquaredLoss(reduction="sum")
+
+
+def trained(
+    net: Any, X: Any = X, y: Any = SIGNS, loss: Any = SUM, step: float = 0.004, **options: Any
+) -> Any:
+    problem = deep.Problem(net, X, y, loss=loss)
+    return solvers.integrate(
+        deep.SGD(problem, step), net.init(rng=1), options.pop("t_end", 50 * step), save=26, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def dense() -> Any:
+    return trained(deep.Dense((5, 16, 16, 16, 1), parametrization="allen_zhu"), keep="all", t_end=1.6)
+
+
+@pytest.fixture(scope="module")
+def found(dense: Any) -> Any:
+    return mf.overparametrization.report(dense)
+
+
+# The numbers -------------------------------------------------------------------------------------------------
+
+NETS = [
+    (deep.Dense((5, 8, 8, 8, 1), parametrization="allen_zhu"), X, SIGNS, (1, 2)),
+    (deep.Dense((5, 8, 6, 2), parametrization="ntk", bias=True), X, np.eye(2)[[0, 1, 0, 0, 1]], (0, 1, 2)),
+    (deep.ResNet((5, 8, 8, 8, 1), parametrization="allen_zhu"), X, SIGNS, (1, 2)),
+    (deep.ConvNet((5, 1), (4, 4), parametrization="allen_zhu"), X, SIGNS, (1,)),
+]
+
+
+@pytest.mark.parametrize(("net", "X", "y", "layers"), NETS, ids=lambda value: type(value).__name__)
+def test_movement_flips_kernels_and_gradients_are_what_they_are_called(
+    net: Any, X: Any, y: Any, layers: tuple[int, ...]
+) -> None:
+    run = trained(net, X, y)
+    found = mf.overparametrization.report(run)
+    problem, start, end = run.flow.problem, run.initial, run.final
+    assert found.layers == layers
+    moved = [end[f"W{i}"] - start[f"W{i}"] for i in layers]
+    np.testing.assert_allclose(found.spectral_by_layer, [np.linalg.svd(A)[1][0] for A in moved], rtol=1e-12)
+    assert found.frobenius == pytest.approx(np.sqrt(sum(np.sum(A**2) for A in moved)), rel=1e-12)
+    sizes = np.sqrt(sum(np.sum(start[f"W{i}"] ** 2) for i in layers))
+    assert found.relative_frobenius == pytest.approx(found.frobenius / sizes, rel=1e-12)
+    signs = [[z > 0 for z in net.activations(w, X, before=True)] for w in (start, end)]
+    np.testing.assert_allclose(
+        found.flips_by_layer, [np.mean(a != b) for a, b in zip(*signs, strict=True)], rtol=1e-12
+    )
+    reached = range(min(layers), len(signs[0]))
+    both = [np.concatenate([part[i].ravel() for i in reached]) for part in signs]
+    assert found.flips == pytest.approx(np.mean(both[0] != both[1]), rel=1e-12)
+    kernels = []
+    for weights in (start, end):
+        rows = net.jacobian(weights, X).reshape(len(X) * net.outputs, -1)
+        kernels.append(rows @ rows.T)
+    change = kernels[1] - kernels[0]
+    assert found.kernel_change == pytest.approx(np.linalg.norm(change) / np.linalg.norm(kernels[0]), rel=1e-9)
+    assert found.kernel_change_spectral == pytest.approx(
+        np.linalg.norm(change, 2) / np.linalg.norm(kernels[0], 2), rel=1e-9
+    )
+    # eigenvalues to rounding of the largest one
+    np.testing.assert_allclose(
+        found.eigenvalues_end, np.linalg.eigvalsh(kernels[1])[::-1], atol=1e-10 * np.trace(kernels[1])
+    )
+    # |grad F|^2 = <R', K R'>
+    q = [np.ravel(problem.loss.gradient(problem.predict(w), problem.y)) for w in (start, end)]
+    speeds = [a @ K @ a / problem.value(w) for a, K, w in zip(q, kernels, (start, end), strict=True)]
+    np.testing.assert_allclose(found.gradients, speeds, rtol=1e-9)
+    assert found.gradient_high == pytest.approx(max(speeds) / min(found.widths), rel=1e-9)
+    assert found.accuracy == problem.accuracy(end)
+
+
+def test_gradients_add_up_to_the_fall_of_a_flow() -> None:
+    net = deep.Dense((5, 16, 16, 1), parametrization="mean_field")
+    flow = deep.GradientFlow(deep.Problem(net, X, SIGNS))
+    run = solvers.integrate(flow, net.init(rng=0), 0.5, method=solvers.RK4(step=0.005), save=101, keep="all")
+    found = mf.overparametrization.report(run)
+    # int |grad F|^2/F dt = log F_0/F_T; the trapezoidal rule with 100 steps, kinks among them: 1.4e-4
+    total = np.trapezoid(found.gradients, found.gradient_times)
+    assert total == pytest.approx(np.log(found.objective[0] / found.objective[-1]), rel=1e-3)
+    assert found.gradient_low == pytest.approx(found.gradients.min() * 5 / 16)  # of the sum over data
+    assert np.isnan(found.step) and np.isnan(found.lower_ratio) and "step" not in found
+
+
+def test_the_theorems_ratios(found: Any) -> None:
+    apart = min(np.linalg.norm(X[i] - X[j]) for i in range(5) for j in range(i))
+    assert found.delta == pytest.approx(apart, rel=1e-12)
+    assert found.lower_ratio == pytest.approx(found.gradient_low * 25 / apart)
+    assert found.upper_ratio == pytest.approx(found.gradient_high / (2 * 5))
+    assert found.flips_ratio == pytest.approx(found.flips / (found.spectral ** (2 / 3) * 2))
+    assert found.kernel_ratio == pytest.approx(found.kernel_change / (found.spectral ** (1 / 3) * 8))
+    assert found.step_ratio == pytest.approx(0.004 * 16 / apart)
+    assert found.stable_step == pytest.approx(2 / found.eigenvalues_start[0])
+    assert found.kernel_rates[1] == pytest.approx(2 * found.eigenvalues_end[-1])
+    assert found.depth == 2 and found.width == 16 and len(found.gradients) == 26
+
+
+def test_norms_of_large_matrices_and_separation_of_many_points() -> None:
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((300, 280))
+    assert ends.spectral_norm(A) == pytest.approx(np.linalg.norm(A, 2), rel=1e-8)
+    assert ends.spectral_norm(np.zeros((300, 300))) == 0.0
+    points = rng.standard_normal((40, 3, 2))
+    flat = points.reshape(40, 6)
+    apart = np.linalg.norm(flat[:, None] - flat, axis=2) + 100 * np.eye(40)
+    assert ends.separation(points) == pytest.approx(apart.min(), rel=1e-12)
+    points[7] = points[31]
+    assert ends.separation(points) == 0.0
+    assert ends.separation(points[:1]) == np.inf
+
+
+# The rate ----------------------------------------------------------------------------------------------------
+
+
+def test_an_exponential_has_its_rate_and_another_curve_two() -> None:
+    t = np.linspace(0.0, 2.0, 41)
+    fit = decay.fit(t, 3.0 * np.exp(-4.0 * t), None)
+    # rounding of logarithms
+    np.testing.assert_allclose(fit[:7], (4, 4, 4, np.log(3), 1, 4, 4), rtol=1e-12, atol=1e-12)
+    broken = np.exp(-4.0 * t + 2.0 * np.maximum(t - 1.0, 0.0))
+    fit = decay.fit(t, broken, None)
+    assert (fit.early, fit.late) == pytest.approx((4.0, 2.0)) and fit.low < fit.rate < fit.high
+    assert fit.r_squared < 0.99 and 2.0 < fit.rate < 4.0
+    part = decay.fit(t, broken, (1.0, 2.0))
+    assert part.rate == pytest.approx(2.0) and (part.begin, part.end, part.saves) == (1.0, 2.0, 21)
+    # what is below rounding of the start is left out, and few saves make no rate
+    low = np.where(t < 1.0, np.exp(-4.0 * t), 1e-40)
+    assert decay.fit(t, low, None).rate == pytest.approx(4.0) and decay.fit(t, low, None).end < 1.0
+    assert np.isnan(decay.fit(t[:3], broken[:3], None).rate)
+
+
+# Slopes over widths ------------------------------------------------------------------------------------------
+
+
+def of_width(found: Any, m: int, spectral: float, **change: Any) -> Any:
+    return dataclasses.replace(found, widths=(m, m, m), spectral_by_layer=np.array([spectral]), **change)
+
+
+def test_slopes_of_exact_powers(found: Any) -> None:
+    widths, factors = (64, 128, 256, 512), (1.0, 2.0, 5.0)
+    # replicates of other sizes and one power: paired, nothing is left to chance
+    reports = [of_width(found, m, c * m**-0.5) for m in widths for c in factors]
+    slopes = mf.overparametrization.slopes(reports, ["spectral", "delta"])
+    np.testing.assert_allclose(slopes["spectral"][:3], -0.5, rtol=1e-10)
+    np.testing.assert_allclose(slopes["spectral"][4:], 0.0, atol=1e-12)
+    assert slopes["delta"].slope == pytest.approx(0.0, abs=1e-12)
+    middle, low, high = slopes.line("spectral", [100.0])
+    assert middle[0] == pytest.approx(10 ** (1 / 3) / 10) and low[0] < middle[0] < high[0]
+    bent = [of_width(found, m, np.exp(-0.5 * np.log(m) + 0.1 * np.log(m) ** 2)) for m in widths]
+    assert mf.overparametrization.slopes(bent, "spectral")["spectral"].bend == pytest.approx(0.1)
+
+
+def test_intervals_by_three_rules(found: Any) -> None:
+    from scipy import stats
+
+    rng, x = np.random.default_rng(0), np.log([10.0, 20.0, 40.0])
+    logs = [rng.standard_normal(4) for _ in x]
+    weights = powers.contrast(x, 1)
+    # replicates: the one-sample interval of their own slopes
+    each = [np.polyfit(x, [one[r] for one in logs], 1)[0] for r in range(4)]
+    known = stats.ttest_1samp(each, 0.0).confidence_interval(0.95)
+    assert powers.estimate(weights, logs, x)[1:] == pytest.approx(tuple(known))
+    # independent samples of two widths: Welch's interval of a difference
+    pair = [logs[0], logs[1][:3]]
+    known = stats.ttest_ind(pair[1], pair[0], equal_var=False).confidence_interval(0.95)
+    assert powers.estimate(np.array([-1.0, 1.0]), pair, x[:2])[1:] == pytest.approx(tuple(known))
+    # one a width: that of a line, as the plots have it
+    values = np.exp([one[0] for one in logs])
+    line = mf.plotting.fit_slope(np.exp(x), values)
+    fit = mf.overparametrization.slopes(
+        [of_width(found, round(m), v) for m, v in zip(np.exp(x), values, strict=True)], "spectral"
+    )["spectral"]
+    assert (fit.slope, fit.high - fit.slope) == pytest.approx((line.slope, line.half_width))
+
+
+def test_what_has_no_logarithm_or_has_not_converged_is_told(found: Any) -> None:
+    flat = dataclasses.replace(found, kernel_change=0.0)
+    reports = [of_width(flat, m, m**-0.5) for m in (8, 16) for _ in range(2)]
+    late = of_width(flat, 16, 9.0, goal=1e-9)
+    slopes = mf.overparametrization.slopes([*reports, late], goal=found.objective[-1] * 2)
+    assert slopes["spectral"].slope != pytest.approx(-0.5) and slopes.counts == (2, 3)
+    with pytest.raises(InputError, match=r"reports\[4\], of width 16, has not converged"):
+        mf.overparametrization.slopes([*reports, late])
+    slow = dataclasses.replace(late, objective=np.array([1.0, 0.9]))
+    slopes = mf.overparametrization.slopes([*reports, slow], goal=0.5)
+    assert slopes["spectral"].slope == pytest.approx(-0.5) and slopes.left_out == {16: 1}
+    assert "no logarithm" in slopes.skipped["kernel_change"] and "kernel_change" not in slopes
+    assert "had not converged" in str(slopes) and "Welch" in slopes._repr_html_()
+
+
+# Shown -------------------------------------------------------------------------------------------------------
+
+
+def test_reports_and_slopes_draw_and_print_themselves(found: Any, tmp_path: Path) -> None:
+    text = str(found)
+    assert "not computable" in text and "O(omega^1/3 L^3)" in text and "poly(n, L) were" in text
+    assert "training accuracy" in found._repr_html_() and "m = 16" in repr(found)
+    assert found.accuracy == 1.0 and found.converged and found["spectral"] == found.spectral
+    assert set(found) == set(found.as_dict()) and len(found) > 30
+    found.plot(csv=tmp_path / "loss.csv")
+    found.to_csv(tmp_path / "numbers.csv")
+    slopes = mf.overparametrization.slopes([of_width(found, m, m**-0.5) for m in (8, 16, 32)])
+    slopes.plot("spectral", csv=tmp_path / "slope.csv")
+    slopes.to_csv(tmp_path / "slopes.csv")
+    assert "-0.500" in str(slopes) and "spectral" in repr(slopes)
+    assert len((tmp_path / "slope.csv").read_text().splitlines()) == 4
+
+
+def test_notes_say_what_limits_the_comparison(found: Any) -> None:
+    assert not any("parametrization" in note or "two ends" in note for note in found.notes)
+    twice = np.vstack([X[:3], X[:1]]) * 2
+    net = deep.Dense((5, 8, 6, 2), parametrization="ntk")
+    run = trained(net, twice, np.array([0, 1, 1, 0]), loss=mf.CrossEntropy(), step=1e-4, t_end=5e-4)
+    other = mf.overparametrization.report(run, points=3)
+    notes = " ".join(other.notes)
+    for words in (
+        "not converged", "allen_zhu", "cross_entropy loss", "widths (8, 6)", "delta = 0", "|x| is in", "two ends",
+        "on 3 of 4 points",
+    ):  # fmt: skip
+        assert words in notes
+    assert 0.0 <= other.accuracy <= 1.0 and other.kernel_points == 3
+    assert np.isnan(other.kernel_rates[0]) and np.isnan(other.stable_step)
+    shown = dataclasses.replace(
+        found, objective=np.array([1.0, 2.0, 1.0]), decay=found.decay._replace(early=3.0, late=1.0)
+    )
+    assert "rose at 1 of 2 saves" in shown.notes[1] and "not constant" in shown.notes[2]
+    none = dataclasses.replace(found, decay=decay.fit(found.t[:2], found.objective[:2], None))
+    assert "no fit: 2 save(s)" in str(none)
+
+
+def test_accuracy_needs_classes() -> None:
+    net = deep.Dense((5, 8, 8, 1))
+    assert np.isnan(mf.overparametrization.report(trained(net, y=SIGNS * 0.5)).accuracy)
+    net = deep.Dense((5, 8, 8, 2))
+    for y in (np.zeros((5, 2)), np.arange(10.0).reshape(5, 2)):
+        assert np.isnan(mf.overparametrization.report(trained(net, y=y)).accuracy)
+
+
+# Files and refusals ------------------------------------------------------------------------------------------
+
+
+def test_a_run_from_a_file_needs_its_flow(dense: Any, found: Any, tmp_path: Path) -> None:
+    dense.save(tmp_path / "run.npz")
+    run = solvers.load(tmp_path / "run.npz")
+    with pytest.raises(InputError, match="flow="):
+        mf.overparametrization.report(run)
+    assert mf.overparametrization.report(run, flow=dense.flow).as_dict() == found.as_dict()
+
+
+@pytest.mark.filterwarnings("ignore:rows 0 and 1 of X coincide")
+def test_runs_that_cannot_be_reported_on(dense: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = mf.overparametrization.report
+
+    def refused(words: str, run: Any, **options: Any) -> None:
+        with pytest.raises(InputError, match=words):
+            report(run, **options)
+
+    refused("must be a run of mf.finite.deep", dense.flow.problem)
+    refused("run must be one of mf.finite.deep.SGD .* not of float", dataclasses.replace(dense, flow=1.0))
+    refused("flow must be one", dense, flow=mf.TwoLayer("relu", d=2))
+    refused("holds 1 state", dataclasses.replace(dense, states=dense.states[:1]))
+    refused("take a smaller step", dataclasses.replace(dense, status=solvers.Status.diverged))
+    refused("'objective' was not recorded", dataclasses.replace(dense, records={}))
+    refused("nothing left to learn", dataclasses.replace(dense, records={"objective": np.zeros(26)}))
+    refused("not finite", dataclasses.replace(dense, records={"objective": np.full(26, np.nan)}))
+    other = deep.SGD(deep.Problem(deep.Dense((5, 8, 8, 1)), X, SIGNS), 0.1)
+    refused("belong to another network", dense, flow=other)
+    twice = trained(deep.Dense((5, 8, 8, 1)), np.vstack([X[:1], X[:1]]), SIGNS[:2])
+    refused("rows 0 and 1 of X coincide, but their labels differ: delta = 0", twice)
+    refused("window must be two times", dense, window=3)
+    refused("the first smaller", dense, window=(0.2, 0.1))
+    refused(r"holds 0 saves .* wider", dense, window=(5.0, 6.0))
+    refused("goal must be positive", dense, goal=0.0)
+    refused("points must be an integer", dense, points=2.5)
+    monkeypatch.setattr("meanfield.finite.deep.network.fits", lambda needed: needed < 100)
+    refused("tangent kernels of 5 predictions would take .* points=1000", dense)
+
+
+def test_reports_that_have_no_slopes(found: Any) -> None:
+    def refused(words: str, reports: Any, *names: Any, **options: Any) -> None:
+        with pytest.raises(InputError, match=words):
+            mf.overparametrization.slopes(reports, *names, **options)
+
+    refused("must be a list", found)
+    refused("must be a list", 3)
+    refused("is empty", [])
+    refused(r"reports\[1\] must be made by", [found, 2.0])
+    refused("two widths at least", [found, found])
+    pair = [found, of_width(found, 32, 0.1)]
+    refused(
+        "differ in width only, but they have points 5 and 6", [found, dataclasses.replace(pair[1], points=6)]
+    )
+    refused("did you mean 'spectral'", pair, ["spektral"])
+    refused("no report of width 16", [dataclasses.replace(found, objective=np.ones(3)), pair[1]], goal=0.5)
+    refused("no quantity has a slope", [dataclasses.replace(one, delta=0.0) for one in pair], "delta")
+    slopes = mf.overparametrization.slopes(pair, "spectral")
+    with pytest.raises(InputError, match="name must be one of 'spectral'"):
+        slopes.plot("flips")
