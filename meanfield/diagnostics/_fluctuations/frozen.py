@@ -64,7 +64,7 @@ def frozen_features(
     lam = _check.number(ridge, "ridge", nonnegative=True)
     moments = np.unique(_check.array(times, "times", ndim=(0, 1), finite=False))
     if np.isnan(moments).any() or moments[0] < 0.0:
-        raise InputError("times must be non-negative (inf is allowed)")
+        raise InputError(f"times must be non-negative numbers (inf is allowed), not {times!r}")
     test = phi if features_test is None else _check.array(features_test, "features_test", shape=(M, None))
     with one_blas_thread():
         values, vectors = np.linalg.eigh(phi.T @ phi / M)

@@ -54,7 +54,8 @@ def measure(
         The law of a neuron: drawn by the network; the particles of a measure, with replacement (what `predict` says of
         a run from that measure has no other error than 1/m); or ``start(width, seed)``, a ParticleMeasure.
     doubled : bool
-        Antithetic pairs: the network's ``doubled=True``, or particle j of a measure together with j + M/2.
+        Antithetic pairs: the network's ``doubled=True``, or particle j of a measure together with j + M/2. What a
+        function returns must be such pairs, particle j with j + m/2.
     level : float
         Of the bands, which come from the jackknife over runs on the logarithm.
     method : optional

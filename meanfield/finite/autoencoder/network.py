@@ -65,8 +65,7 @@ def loss(W: Any, eps: Any, Y: Any) -> float:
     InputError
     """
     weights, cut, data = _all(W, eps, Y)
-    with one_blas_thread():
-        error = np.maximum(data @ weights.T - cut, 0.0) @ weights - data
+    error = reconstruct(weights, cut, data) - data
     return float(0.5 * np.sum(error**2) / len(data))
 
 
