@@ -95,10 +95,14 @@ from solvers.losses import (  # noqa: E402
 from solvers.measure import ParticleMeasure  # noqa: E402
 
 if TYPE_CHECKING:
+    from meanfield.diagnostics import _landscape as landscape
     from meanfield.diagnostics import _overparametrization as overparametrization
 
 # Packages that are imported when they are first asked for: `import meanfield` stays light.
-_LAZY = {"overparametrization": "meanfield.diagnostics._overparametrization"}
+_LAZY = {
+    "landscape": "meanfield.diagnostics._landscape",
+    "overparametrization": "meanfield.diagnostics._overparametrization",
+}
 
 __all__ = [
     "SGD",
@@ -173,6 +177,7 @@ __all__ = [
     "fluctuations",
     "gap_below",
     "kernels",
+    "landscape",
     "langevin_report",
     "largest_stable_step",
     "lift",

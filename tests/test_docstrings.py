@@ -64,6 +64,7 @@ def public() -> Iterator[tuple[str, Any]]:
         mf.fluctuations,
         mf.kernels,
         mf.kernels.deep,
+        mf.landscape,
         mf.norms,
         mf.overparametrization,
         mf.plotting,
