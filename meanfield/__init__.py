@@ -97,11 +97,13 @@ from solvers.measure import ParticleMeasure  # noqa: E402
 if TYPE_CHECKING:
     from meanfield.diagnostics import _landscape as landscape
     from meanfield.diagnostics import _overparametrization as overparametrization
+    from meanfield.flows import resnet_mean_field
 
 # Packages that are imported when they are first asked for: `import meanfield` stays light.
 _LAZY = {
     "landscape": "meanfield.diagnostics._landscape",
     "overparametrization": "meanfield.diagnostics._overparametrization",
+    "resnet_mean_field": "meanfield.flows.resnet_mean_field",
 }
 
 __all__ = [
@@ -188,6 +190,7 @@ __all__ = [
     "plotting",
     "population",
     "regime",
+    "resnet_mean_field",
     "study",
     "support_report",
     "time_average",

@@ -69,6 +69,7 @@ def public() -> Iterator[tuple[str, Any]]:
         mf.overparametrization,
         mf.plotting,
         mf.population,
+        mf.resnet_mean_field,
         gallery,
     ):
         for name in module.__all__:
