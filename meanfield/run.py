@@ -67,6 +67,17 @@ BIBTEX["deep.SGD"] = BIBTEX["deep.GradientFlow"] = """@inproceedings{allenzhu201
   title = {Tensor Programs IV: Feature Learning in Infinite-Width Neural Networks},
   author = {Yang, Greg and Hu, Edward J.}, booktitle = {ICML}, year = {2021}, eprint = {2011.14522}}
 """
+BIBTEX["resnet_mean_field.GradientDescent"] = BIBTEX[
+    "resnet_mean_field.GradientFlow"
+] = """@article{chaintron2026resnets,
+  title = {{ResNets} of All Shapes and Sizes: Convergence of Training Dynamics in the Large-scale Limit},
+  author = {Chaintron, Louis-Pierre and Chizat, L{\\'e}na{\\"i}c and Maass, Javier}, journal = {arXiv preprint},
+  year = {2026}, eprint = {2603.18168}}
+
+@article{chizat2025hidden,
+  title = {The Hidden Width of Deep {ResNets}: Tight Error Bounds and Phase Diagrams},
+  author = {Chizat, L{\\'e}na{\\"i}c}, journal = {arXiv preprint}, year = {2025}, eprint = {2509.10167}}
+"""
 BIBTEX["SGD"] = BIBTEX["LangevinFlow"] = BIBTEX["WassersteinFlow"]
 
 

@@ -22,6 +22,7 @@ from meanfield.flows.langevin import LangevinFlow, ProximalCertificate
 from meanfield.flows.linearized import LinearizedFlow, LinearizedObjective
 from meanfield.flows.sgd import SGD
 from meanfield.flows.wasserstein import WassersteinFlow
+from solvers._files import register_later
 
 __all__ = [
     "SGD",
@@ -48,3 +49,6 @@ __all__ = [
     "nikaido_isoda",
     "time_average",
 ]
+
+# so that a file with such a state is read before anything of the package was used
+register_later("mean-field ResNet", "meanfield.flows.resnet_mean_field.weights", "Weights")

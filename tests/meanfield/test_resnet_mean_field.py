@@ -240,6 +240,8 @@ def test_states_are_saved_and_runs_resumed(tmp_path: Path, rng: np.random.Genera
     for other in (again.final, resumed.final, pickle.loads(pickle.dumps(run.final))):
         for name, part in run.final.to_arrays().items():
             np.testing.assert_array_equal(part, other.to_arrays()[name])
+    np.testing.assert_array_equal(run.predict(), net.predict(run.final, X))
+    assert "2603.18168" in run.cite()
     assert repr(run.final) == "Weights(depth=4, width=3, dim=6, d_in=2, d_out=1)"
     assert run.t[-1] == pytest.approx(1.0) and "ResNet" in repr(descent)
 

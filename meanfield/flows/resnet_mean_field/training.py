@@ -78,6 +78,22 @@ class _Training:
         """
         return np.asarray(self.loss.gradient(self._shaped(f), self.y)).reshape(f.shape)
 
+    @property
+    def objective(self) -> Any:
+        """What a run asks for predictions: the training itself, with `predict`, `value` and `gradient`."""
+        return self
+
+    @property
+    def trajectory_type(self) -> Any:
+        """Runs predict, are saved, plotted and cited."""
+        from meanfield.run import Run
+
+        return Run
+
+    def predict(self, weights: Any, X: Any = None) -> Array:
+        """f on the data, or at other points."""
+        return self.net.predict(weights, self.X if X is None else X)
+
     def value(self, weights: Any) -> float:
         """R(f), the loss."""
         return float(self.loss.value(self.net.predict(weights, self.X), self.y))

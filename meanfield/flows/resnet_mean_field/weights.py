@@ -31,6 +31,9 @@ class Weights:
         Shapes that do not chain, entries that are not finite.
     """
 
+    #: what a run of such states calls its objective, in TeX
+    symbol = "R(f_t)"
+
     def __init__(self, U: Any, V: Any, W_E: Any, W_U: Any) -> None:
         self.U, self.V = _check.array(U, "U", ndim=3), _check.array(V, "V", ndim=3)
         self.W_E, self.W_U = _check.array(W_E, "W_E", ndim=2), _check.array(W_U, "W_U", ndim=2)
