@@ -64,6 +64,10 @@ class SGD:
                 "SGD would eliminate the outer weights of a profiled objective on each batch alone, which descends "
                 "another objective; use solvers.Euler(step) on WassersteinFlow"
             )
+        if hasattr(objective, "net"):
+            raise InputError(
+                "mf.SGD moves the neurons of a measure; deep networks are trained by mf.finite.deep.SGD"
+            )
         if not isinstance(objective, Objective):
             raise InputError(
                 f"SGD needs an Objective on data, not {type(objective).__name__}; for a population pass an "

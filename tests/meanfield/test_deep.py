@@ -334,6 +334,32 @@ def test_mean_field_features_move_alike_at_all_widths(cls: Any, rng: np.random.G
         assert abs(ratio - np.log(expected)) < 0.375
 
 
+def test_rates_of_layers_of_any_widths(rng: np.random.Generator) -> None:
+    """Each hidden layer alone moves its features by as much wherever one layer is wider than the others."""
+    X, q = rng.standard_normal((6, 5)), rng.standard_normal(6) / 6
+
+    def moved(widths: Any) -> Any:
+        found = []
+        for seed in range(4):
+            net = deep.Dense(widths, parametrization="mean_field")
+            w = net.init(rng=seed)
+            pull = 1e-3 * net.rates * net.gradient(w, X, q).flat
+            for i in range(3):
+                alone = np.concatenate(
+                    [np.full(one.size, float(name == f"W{i}")) for name, one in w.to_arrays().items()]
+                )
+                h, other = (net.activations(z, X)[i] for z in (w.flat, w.flat - alone * pull))
+                found.append(np.log(np.sqrt(np.mean((h - other) ** 2))))
+        return np.reshape(found, (4, 3)).mean(axis=0)
+
+    usual = moved((5, 64, 64, 64, 1))
+    for wide in range(3):
+        widths = [64, 64, 64]
+        widths[wide] = 1024
+        # means of four draws differ by a fifth at most (seeds 0 to 7); a wrong rate is one by root 16 or its root
+        assert np.abs(moved((5, *widths, 1)) - usual).max() < 0.5
+
+
 def test_flow_is_the_limit_of_descent(rng: np.random.Generator) -> None:
     X, y = rng.standard_normal((6, 2)), rng.standard_normal(6)
     net = deep.Dense((2, 8, 8, 1), activation=mf.Tanh(), parametrization="standard")
@@ -372,6 +398,10 @@ def test_divergence_is_told(rng: np.random.Generator) -> None:
     problem = deep.Problem(net, rng.standard_normal((5, 3)), rng.standard_normal(5))
     with pytest.raises(DivergenceError, match="smaller"):
         solvers.integrate(deep.SGD(problem, 100.0), net.init(rng=0), 1e5)
+    flow = deep.SGD(deep.Problem(deep.Dense((3, 20, 20, 1)), problem.X, problem.y), 1e4)
+    run = solvers.integrate(flow, flow.problem.net.init(rng=0), 1e6, save=2, on_divergence="record")
+    report = run.regime()  # data for a study, without warnings
+    assert run.status.name == "diverged" and report.relative_movement > 1e3 and report.activation_flips > 0.0
 
 
 def test_a_run_knows_its_problem(rng: np.random.Generator, tmp_path: Path, monkeypatch: Any) -> None:
@@ -493,6 +523,18 @@ REFUSED = [
     (lambda: deep.Dense(5), "widths must be the inputs"),
     (lambda: deep.Dense((3, [4], 1)), "each of widths must be an integer"),
     (lambda: deep.Dense((3, 0, 1)), "each of widths must be positive, not 0"),
+    (lambda: deep.Dense({3, 4, 1}), "widths must be the inputs"),
+    (lambda: deep.Dense((3, 4, 1), b_var=-1.0), "b_var must be non-negative"),
+    (lambda: deep.ResNet((3, 4, 4, 1), skip=""), "skip must be one of"),
+    (lambda: NET.predict(NET.init(), np.ones(2)), r"its shape is \(2,\); pass X\[None\] for one point"),
+    (lambda: deep.Dense((1, 2, 1)).check_inputs(np.ones(5)), r"pass X\[:, None\]"),
+    (lambda: CONV.predict(CONV.init(), np.ones((3, 1, 8))), "channels come last"),
+    (lambda: NET.predict(np.full(28, np.nan), X2), "the training that made them diverged"),
+    (lambda: mf.SGD(deep.Problem(NET, X2, Y2), 0.1), "trained by mf.finite.deep.SGD"),
+    (
+        lambda: deep.Problem(deep.Dense((2, 4, 2)), X2, 2.0 * X2).accuracy(deep.Dense((2, 4, 2)).init()),
+        "accuracy of several outputs needs classes",
+    ),
     (lambda: deep.Dense((3, 2.5, 1)), "each of widths must be an integer"),
     (lambda: deep.Dense((3, 4, 1), parametrization="NTK"), "parametrization must be one of"),
     (lambda: deep.Dense((3, 4, 1), parametrization="allen_zhu"), "two hidden layers at least"),
@@ -575,6 +617,8 @@ def test_what_is_larger_than_memory(monkeypatch: Any) -> None:
     monkeypatch.setattr("meanfield.finite.deep.network.fits", lambda needed: needed < 100)
     with pytest.raises(InputError, match="28 weights would take .* take smaller widths"):
         NET.init()
+    with pytest.raises(InputError, match="activations of all layers at 4 points would take"):
+        NET.activations(w, np.ones((4, 2)))
     with pytest.raises(InputError, match="a kernel of 4 by 4 predictions would take .* fewer points"):
         NET.tangent_kernel(w, np.ones((4, 2)))
     with pytest.raises(InputError, match="the gradients of 2 predictions in 28 weights would take"):

@@ -207,9 +207,15 @@ class DeepEnds(ModelEnds):
         super().__init__(
             (problem.model(run.initial), problem.model(run.final)), problem.X, problem.y, problem.loss
         )
-        self.problem, self.span = problem, float(run.t[-1] - run.t[0])
+        self.run, self.problem, self.span = run, problem, float(run.t[-1] - run.t[0])
         if X is not None:
             self.X, self.y = problem.net.check_inputs(X), None
+
+    def _check_outputs(self) -> None:
+        """One network, checked with its data."""
+
+    def predict(self, X: Any) -> Array:
+        return np.asarray(self.problem.predict(self.run.final, X))
 
     def kernel_predictor(self, X: Any, time: Any, asked: bool) -> tuple[Array, float] | None:
         problem = self.problem

@@ -21,6 +21,7 @@ from solvers.result import Trajectory
 MARGIN_LOSSES = ("logistic", "exponential", "soft_min_margin")
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a run that diverged is data too
 def regime(
     run: Any,
     X_test: Any = None,
@@ -70,8 +71,7 @@ def regime(
     if few.shape[0] > points:
         chosen = np.sort(generator(rng, "regime").choice(few.shape[0], size=points, replace=False))
         few, labels = few[chosen], None if labels is None else labels[chosen]
-    with np.errstate(over="ignore", invalid="ignore"):  # a run that diverged is data too
-        before, after = ends.kernels(few)
+    before, after = ends.kernels(few)
     found: dict[str, Any] = dict(
         zip(("relative_movement", "relative_distance"), ends.movement(), strict=True)
     )

@@ -15,8 +15,8 @@ a convolution (1 elsewhere). A parametrization says the factor, the law of W at 
 | ``"mean_field"`` | 1, N(0, 1) | ``root(w_var/fan)``, N(0, 1) | 1/fan, N(0, 1) | all, rates below |
 | ``"allen_zhu"`` | 1, N(0, 2/(q m)) | 1, N(0, 2/(q m)) | 1, N(0, 1/outputs) | between only, rate 1 |
 
-Mean-field rates are those at which features move by order one while weights are of order one, whatever the width:
-``fan`` for the read-out, m for the hidden layer before it, ``root(m m')`` for the others, m' the units of the next one.
+Mean-field rates are those at which features move by order one while weights are of order one, whatever the widths:
+``fan`` for the read-out, ``root(m m')`` for hidden layers, m' the units of the last of them (m for that one itself).
 With one hidden layer this is `TwoLayer` on the clock of its flow, exactly (``net.from_measure``); with more it is muP,
 as remembered, derived here from the sizes of gradients. Biases go with their layer: ``root(b_var) b`` with b from
 N(0, 1), in ``"standard"`` b from N(0, b_var); the mean-field read-out has none, ``"allen_zhu"`` has none at all.

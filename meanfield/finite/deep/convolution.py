@@ -118,12 +118,15 @@ class ConvNet(Network):
 
     def check_inputs(self, X: Any) -> Array:
         """X as (n, *shape), or one sentence."""
-        inputs, shape = _check.array(X, "X", ndim=(2, 3, 4)), tuple(self.shape)
+        inputs, shape = _check.array(X, "X"), tuple(self.shape)
         n, size = inputs.shape[0], prod(shape)
-        if inputs.shape[1:] not in (shape, (size,)) and (shape[-1] != 1 or inputs.shape[1:] != shape[:-1]):
+        each = inputs.shape[1:]
+        if each not in (shape, (size,)) and (shape[-1] != 1 or each != shape[:-1]):
+            hint = "; channels come last" if each == (shape[-1], *shape[:-1]) else ""
+            hint = "; pass X[None] for one point" if inputs.shape == shape else hint
             raise InputError(
                 f"X must have shape (n, {', '.join(map(str, shape))}) or (n, {size}) for this network, but its shape "
-                f"is {inputs.shape}"
+                f"is {inputs.shape}{hint}"
             )
         return inputs.reshape(n, *shape)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ DEFAULT = ReLU()
 
 def checked_sizes(sizes: Any, name: str, least: int, what: str) -> tuple[int, ...]:
     """Positive integers, `least` of them at least, or one sentence that says what they are."""
-    if isinstance(sizes, str) or not hasattr(sizes, "__len__") or len(sizes) < least:
+    if isinstance(sizes, (str, Mapping, Set)) or not hasattr(sizes, "__len__") or len(sizes) < least:
         raise InputError(f"{name} must be {what}, not {sizes!r}")
     return tuple(_check.number(m, f"each of {name}", positive=True, integer=True) for m in sizes)
 
@@ -64,8 +64,8 @@ class Dense(Network):
     train : sequence of int, optional
         Numbers of the layers that move; by default those of the parametrization, all but for "allen_zhu".
     w_var, b_var : float
-        Variances sigma_w^2 and sigma_b^2 of "ntk", "standard" and the hidden layers of "mean_field"; 2 keeps the size
-        of ReLU layers.
+        Variances sigma_w^2 and sigma_b^2 of "ntk", "standard" and the hidden layers of "mean_field"; w_var = 2 keeps
+        the size of ReLU layers, b_var = 0 lets the biases of "standard" start at 0.
 
     Raises
     ------
@@ -193,7 +193,8 @@ class ResNet(Dense):
             raise InputError(
                 f"a ResNet needs two hidden layers at least, widths=(d, m, m, outputs), not {widths}"
             )
-        skip = self.skip or ("post" if self.parametrization == "allen_zhu" else "pre")
+        usual = "post" if self.parametrization == "allen_zhu" else "pre"
+        skip = usual if self.skip is None else self.skip
         branches = len(widths) - 3
         tau = 1.0 / branches if self.branch is None else _check.number(self.branch, "branch", positive=True)
         object.__setattr__(self, "skip", _check.choice(skip, "skip", ("pre", "post")))

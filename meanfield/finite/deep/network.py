@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -51,8 +52,8 @@ class Network:
         put("compiled", check_activation(here.activation))
         if not isinstance(here.bias, (bool, np.bool_)):
             raise InputError(f"bias must be True or False, not {here.bias!r}")
-        for name in ("w_var", "b_var"):
-            put(name, float(_check.number(getattr(here, name), name, positive=True)))
+        put("w_var", float(_check.number(here.w_var, "w_var", positive=True)))
+        put("b_var", float(_check.number(here.b_var, "b_var", nonnegative=True)))
         layers = scaled(
             here.parametrization,
             outs,
@@ -119,10 +120,13 @@ class Network:
 
     def check_inputs(self, X: Any) -> Array:
         """X as (n, d), or one sentence."""
-        inputs = _check.array(X, "X", ndim=2)
-        d = self.layers[0].fan
-        if inputs.shape[1] != d:
-            raise InputError(f"X must have shape (n, {d}) for this network, but its shape is {inputs.shape}")
+        inputs, d = _check.array(X, "X"), self.layers[0].fan
+        if inputs.ndim != 2 or inputs.shape[1] != d:
+            hint = "; pass X[None] for one point" if inputs.shape == (d,) else ""
+            hint = "; pass X[:, None]" if inputs.ndim == 1 == d else hint
+            raise InputError(
+                f"X must have shape (n, {d}) for this network, but its shape is {inputs.shape}{hint}"
+            )
         return inputs
 
     def flat(self, weights: Any) -> Array:
@@ -132,9 +136,9 @@ class Network:
                 raise InputError(
                     f"these weights belong to another network: {weights!r}, where {self!r} has {self.shapes}"
                 )
-            return weights.flat
+            return _finite(weights.flat)
         if isinstance(weights, np.ndarray) and weights.shape == (self.size,):
-            return _check.array(weights, "weights")
+            return _finite(_check.array(weights, "weights", finite=False))
         raise InputError(
             f"weights must be Weights, as net.init(rng=0) makes them, or a vector of all {self.size} of them, not "
             f"{type(weights).__name__}" + (f" of shape {weights.shape}" if hasattr(weights, "shape") else "")
@@ -309,10 +313,12 @@ class Network:
                         continue
                     at = self._offset(f"W{i}")
                     rows = g.reshape(count, -1, layer.out)
-                    found[block, o, at : at + layer.out * layer.fan] = (
-                        layer.factor
-                        * (rows.transpose(0, 2, 1) @ made.inputs[i].reshape(count, -1, layer.fan))
-                    ).reshape(count, -1)
+                    # in place: it may be as large as half of the memory
+                    part = found[block, o, at : at + layer.out * layer.fan]
+                    part = part.reshape(count, layer.out, layer.fan)
+                    np.matmul(rows.transpose(0, 2, 1), made.inputs[i].reshape(count, -1, layer.fan), out=part)
+                    if layer.factor != 1.0:
+                        part *= layer.factor
                     if layer.bias:
                         at = self._offset(f"b{i}")
                         found[block, o, at : at + layer.out] = layer.shift * rows.sum(axis=1)
@@ -337,13 +343,19 @@ class Network:
         before : bool
             z_l instead of h_l.
         """
-        inputs = self.check_inputs(X)
-        made = forward(self, views(self.flat(weights), self.shapes), inputs, False)
-        found = made.before if before else made.hidden
-        return tuple(
-            one if p == 1 else one.reshape(len(inputs), p, -1)
-            for p, one in zip(self.positions, found, strict=False)
-        )
+        inputs, arrays = self.check_inputs(X), views(self.flat(weights), self.shapes)
+        sizes = [
+            (len(inputs), layer.out) if p == 1 else (len(inputs), p, layer.out)
+            for p, layer in zip(self.positions[:-1], self.layers[:-1], strict=True)
+        ]
+        needed = 8.0 * sum(math.prod(size) for size in sizes)
+        require_memory(needed, f"the activations of all layers at {len(inputs)} points")
+        found = tuple(np.empty(size) for size in sizes)
+        for block in self._blocks(len(inputs)):
+            made = forward(self, arrays, inputs[block], False)
+            for whole, part in zip(found, made.before if before else made.hidden, strict=True):
+                whole[block] = part.reshape(whole[block].shape)
+        return found
 
     def tangent_kernel(self, weights: Any, X: Any, Z: Any = None) -> Array:
         """``K(x, z) = sum_l rate_l <grad_l f(x), grad_l f(z)>``, (n k, n' k), an output's index running fastest.
@@ -401,6 +413,14 @@ class Network:
             )
 
         return at(start[moving] / roots)
+
+
+def _finite(flat: Array) -> Array:
+    if not math.isfinite(float(np.add.reduce(flat))):
+        raise InputError(
+            "weights must be finite, but some are NaN or infinite: the training that made them diverged"
+        )
+    return flat
 
 
 def require_memory(needed: float, what: str, instead: str = "fewer points at a time") -> None:

@@ -164,10 +164,23 @@ class Problem:
         Raises
         ------
         InputError
-            For one output and targets other than -1 and 1.
+            For one output and targets other than -1 and 1; for several ones and targets that are no classes: neither
+            classes nor rows with one 1 among zeros or among -1.
         """
         f, y = self.predict(weights), self.y
         if f.ndim == 2:
+            if (
+                not self.classes
+                and not (
+                    (y.max(axis=1) == 1.0)
+                    & ((y == 1.0).sum(axis=1) == 1)
+                    & (np.ptp(np.sort(y)[:, :-1], axis=1) == 0.0)
+                ).all()
+            ):
+                raise InputError(
+                    "accuracy of several outputs needs classes, or rows y with one 1 among zeros or among -1; for "
+                    "other targets see value(weights)"
+                )
             right = f.argmax(axis=1) == (y if y.ndim == 1 else y.argmax(axis=1))
             return float(np.average(right, weights=self.sample_weight))
         if not (np.abs(y) == 1.0).all():

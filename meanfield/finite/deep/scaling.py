@@ -57,7 +57,8 @@ def scaled(
             std = math.sqrt(1.0 / out) if i == last else math.sqrt(2.0 / (shifts * out))
         else:
             factor = 1.0 / fan if i == last else math.sqrt(w_var / fan) if i else 1.0
-            rate = float(fan) if i == last else math.sqrt(out * (out if i == last - 1 else outs[i + 1]))
+            # at the start df/dz is 1/m at the last m hidden units, and 1/root(m' m) at m' units of a layer below
+            rate = float(fan) if i == last else math.sqrt(out * outs[last - 1])
             has = bias and i < last
         made.append(Layer(out, fan, factor, std, rate if i in trained else 0.0, has, shift, bias_std))
     return tuple(made)
@@ -78,4 +79,4 @@ def _trained(train: Any, last: int, name: str) -> tuple[int, ...]:
         raise InputError(f"train must be numbers of layers such as (0, 1), not {train!r}") from None
     if not chosen or max(chosen) > last:
         raise InputError(f"train must name some of the layers 0 to {last}, not {train!r}")
-    return chosen
+    return tuple(sorted(set(chosen)))

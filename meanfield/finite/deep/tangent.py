@@ -40,8 +40,15 @@ def tangent_kernel(net: Network, flat: Array, X: Array, Z: Array | None) -> Arra
             one = other[start : start + size]
             right = left if Z is None and start == low else signals(net, flat, one)
             columns = slice(start * k, start * k + len(one) * k)
-            kernel[rows, columns] = sum(contracted(net.layers[i], left[i], right[i]) for i in net.trained)
-    return kernel if Z is not None else np.triu(kernel) + np.triu(kernel, 1).T
+            part = np.zeros(kernel[rows, columns].shape)
+            for i in net.trained:
+                part += contracted(net.layers[i], left[i], right[i])
+            if right is left:
+                part = np.triu(part) + np.triu(part, 1).T
+            kernel[rows, columns] = part
+            if Z is None:
+                kernel[columns, rows] = part.T
+    return kernel
 
 
 def signals(net: Network, flat: Array, X: Array) -> dict[int, tuple[Array, Array]]:
