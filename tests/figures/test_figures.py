@@ -20,6 +20,7 @@ FILMS = [
     if "\ndef animate(" in info.path.read_text(encoding="utf-8")
 ]
 PUBLISHED = [
+    "allen_zhu_2019_convergence",
     "arora_2018_exact",
     "bach_chizat_2021_interpolation",
     "chen_2020_clt",

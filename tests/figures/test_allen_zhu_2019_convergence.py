@@ -1,0 +1,75 @@
+"""The mathematics inside the figure on convergence: fits, rates of a kernel, nets and steps of the theorem."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import meanfield as mf
+from figures import allen_zhu_2019_convergence as figure
+from solvers.errors import InputError
+
+CONFIG = figure.Config(widths=(8, 12, 16), channels=(4, 4, 6), width=8, iterations=20)
+
+
+def test_fits_find_the_laws_they_are_made_for() -> None:
+    t = np.arange(41.0)
+    losses = np.stack([7.0 * np.exp(-0.3 * t), 1e-9 * np.exp(-0.01 * t)])
+    losses[:, :15] += 1.0  # the first half does not count
+    rates, straight = figure.late(losses)
+    np.testing.assert_allclose(rates, [0.3, 0.01], rtol=1e-12)
+    np.testing.assert_allclose(straight, 1.0, rtol=1e-12)
+    assert figure.late(np.exp(-0.1 * np.abs(t - 30.0)))[1] < 0.3
+    np.testing.assert_allclose(figure.steady(losses), 1.0, rtol=1e-12)
+    powers = np.append(1.0, t[1:] ** -1.5)
+    assert figure.steady(powers) == pytest.approx(np.log(4 / 3) / np.log(3 / 2), rel=1e-12)
+    np.testing.assert_allclose(figure.power(5.0 * powers), -1.5, rtol=1e-12)
+    widths = np.array([10.0, 30.0, 90.0])
+    np.testing.assert_allclose(
+        figure.width_slopes(np.array([2.0 / widths, widths]), widths), [-1.0, 1.0], rtol=1e-12
+    )
+    low, high = figure.bounds(np.array([1.0, 2.0, 3.0]))
+    assert high - 2.0 == pytest.approx(4.302653 / np.sqrt(3), rel=1e-6) and low + high == pytest.approx(4.0)
+    assert figure.farther(np.array([1.0, 2.0, 3.0]), 0.0) == high
+
+
+def test_predicted_is_the_rate_of_descent_on_a_quadratic() -> None:
+    step, least = 0.1, 3.0
+    x = 1.0 - step * least
+    assert figure.predicted(np.array(step), np.array(least)) == pytest.approx(-np.log(x**2), rel=1e-14)
+
+
+def test_nets_are_the_theorems() -> None:
+    data = figure.points(CONFIG, 0, mf.SquaredLoss)
+    for kind, (name, skip) in enumerate((("Dense", None), ("ConvNet", None), ("ResNet", "post"))):
+        net, X = figure.network(kind, data, 8, 4, 3)
+        assert (type(net).__name__, net.skip, net.parametrization) == (name, skip, "allen_zhu")
+        assert net.trained == (1, 2) and net.predict(net.init(rng=0), X).shape == (CONFIG.n,)
+        c = figure.scale(net, X, data, CONFIG, 0)
+        largest = np.linalg.norm(net.tangent_kernel(net.init(rng=0), X), 2)
+        assert c / net.layers[0].out * largest == pytest.approx(CONFIG.step, rel=1e-12)
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_what_is_watched_is_the_accuracy(outputs: int) -> None:
+    X, y = mf.data.separated(8, 5, labels="signs" if outputs == 1 else 3, rng=0)
+    loss = mf.LogisticLoss(reduction="sum") if outputs == 1 else mf.CrossEntropy(reduction="sum")
+    data = figure.Data(X, X, (5, 1), y, loss, outputs)
+    net, _ = figure.network(0, data, 16, 4, 2)
+    problem, weights = mf.finite.deep.Problem(net, X, y, loss), net.init(rng=1)
+    seen = figure.Watched(problem, step=1.0).default_record(0.0, weights.flat)
+    assert seen == {"objective": problem.value(weights), "accuracy": problem.accuracy(weights)}
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"seeds": 2}, "seeds"), ({"starts": 2}, "starts"), ({"step": 0.0}, "step"), ({"step": 1.5}, "step"),
+        ({"widths": (8, 16)}, "widths and channels"), ({"hidden": 1}, "hidden"), ({"iterations": 10}, "iterations"),
+    ],
+)  # fmt: skip
+def test_settings_that_do_not_fit_are_refused(change: dict[str, Any], word: str) -> None:
+    with pytest.raises(InputError, match=word):
+        figure.Config(**change)
