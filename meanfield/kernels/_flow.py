@@ -149,8 +149,8 @@ class KernelFlow:
 
     @one_blas_thread()
     def _over(self, t: Any, function: Any, plain: bool = False) -> Array:
-        times = np.asarray(t, dtype=np.float64)
-        if np.isnan(times).any() or (times < 0.0).any() or times.ndim > 1:
+        times = np.asarray(t)
+        if times.dtype.kind not in "iuf" or np.isnan(times).any() or (times < 0.0).any() or times.ndim > 1:
             raise InputError("t must be a non-negative time (inf is allowed) or a vector of them")
         results = [function(float(time)) for time in times.reshape(-1)]
         if not plain:

@@ -24,15 +24,22 @@ def test_slopes_of_powers_and_their_intervals() -> None:
 
 
 def test_bands_of_one_point_are_those_of_a_normal_mean_and_a_variance() -> None:
-    mean, variance = figure.band(np.array([[4.0]]), 10, 4000, np.random.default_rng(1))
+    drawn = figure.extremes(np.array([[4.0]]), 10, 4000, np.random.default_rng(1))
+    mean, variance = np.quantile(drawn, 0.99, axis=1)
     assert mean == pytest.approx(2.576, rel=0.05)  # 99 % of a standard normal number
     # chi^2/9 with nine degrees of freedom; 4000 draws know its quantiles to 3 %
     law = chi2(9)
     assert law.cdf(9 * np.exp(-variance)) + law.sf(9 * np.exp(variance)) == pytest.approx(0.01, rel=0.5)
-    # the same point twice adds nothing, independent points do
-    twice = figure.band(np.full((2, 2), 4.0), 10, 4000, np.random.default_rng(1))[0]
-    assert twice == pytest.approx(mean, rel=0.05)
-    assert figure.band(np.eye(30), 10, 500, np.random.default_rng(1))[0] > 1.2 * mean
+    # independent points are more than one
+    assert np.quantile(figure.extremes(np.eye(30), 10, 500, np.random.default_rng(1))[0], 0.99) > 1.2 * mean
+
+
+def test_bands_hold_for_all_comparisons_together() -> None:
+    drawn = np.random.default_rng(2).standard_normal((4, 2, 2, 5000)) * np.array([1.0, 3.0])[:, None]
+    limits = figure.band(drawn)
+    assert (drawn < limits[..., None]).all(axis=(0, 1, 2)).mean() == pytest.approx(0.99, abs=1e-3)
+    # of 16 numbers, one side: 1 - .01/16 is at 3.23, and limits go with the size of each
+    np.testing.assert_allclose(limits / [1.0, 3.0], 3.23, rtol=0.12)
 
 
 @pytest.mark.parametrize("name", figure.NAMES)

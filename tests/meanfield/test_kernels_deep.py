@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import tracemalloc
 from itertools import product
 from typing import Any
 
@@ -195,6 +196,55 @@ def test_images_by_loops_over_positions(images: np.ndarray, padding: str, end: s
     np.testing.assert_allclose([S[0, 0], T[0, 0]], exact, rtol=1e-12)
 
 
+@pytest.mark.parametrize(("kernel", "shape", "padding"), [(5, (5, 2), "circular"), (5, (3, 3, 1), "zero")])
+@pytest.mark.parametrize("end", [Flatten(), GlobalPool()])
+def test_kernels_that_reach_all_positions(kernel: int, shape: tuple, padding: str, end: Any) -> None:
+    # shifts as long as the data, and further than the other end; branches inside branches
+    images, conv = RNG.normal(size=(2, *shape)), Conv(kernel, 1.5, 0.2, padding)
+    inner = Residual(ReLU(), conv, scale=-0.4)
+    layers = [conv, Residual(ReLU(), conv, inner, ReLU(), conv, scale=0.7), ReLU(), end, Dense(1.3, 0.1)]
+    S, T = serial(*layers)(images)
+    np.testing.assert_allclose([S[0, 1], T[0, 1]], by_loops(layers, *images), rtol=1e-12)
+
+
+def test_a_deep_network_on_constant_images_is_a_dense_one() -> None:
+    # patches coincide without being the same memory: their angles are zero but for rounding
+    x = RNG.normal(size=(3, 2))
+    conv = [
+        Conv(padding="circular"),
+        *(part for _ in range(10) for part in (ReLU(), Conv(padding="circular"))),
+    ]
+    dense = [Dense() if isinstance(layer, Conv) else layer for layer in conv]
+    for end in (Flatten(), GlobalPool()):
+        found = serial(*conv, end)(np.repeat(x[:, None], 5, axis=1))
+        np.testing.assert_allclose(found, serial(*dense)(x), rtol=1e-13)
+
+
+@pytest.mark.parametrize("layer", [ReLU(), Erf(1e-3)])
+def test_inputs_of_any_size(layer: Any) -> None:
+    X, Z = RNG.normal(size=(4, 3)), RNG.normal(size=(3, 3))
+    Z[0] = X[0]
+    layers = serial(Dense(), layer, Dense(), ReLU(), Dense())
+    S, T = layers(X, Z)
+    huge = 2.0**498  # 8e149: squares are numbers, products of squares are not
+    if isinstance(layer, ReLU):
+        # homogeneous, and multiplication by powers of two is exact
+        for a, b in ((huge, huge), (1 / huge, 1 / huge), (huge, 1 / huge), (huge, 1.0), (1.0, 1 / huge)):
+            for found, known in zip(layers(a * X, b * Z), (S, T), strict=True):
+                assert np.array_equal(found / a / b, known)
+        return
+    # small inputs: c x.z, of erf without saturation; large ones: signs, whose covariance is the angle's
+    slope = 4e-6 / math.pi
+    np.testing.assert_allclose(layers(X / huge, Z)[1] * huge, layers(X / 1e6, Z)[1] * 1e6, rtol=1e-9)
+    first, other = serial(Dense(), layer)(huge * X, huge * Z), serial(Dense(), layer)(X / huge, Z)
+    length = [np.linalg.norm(points, axis=1) for points in (X, Z)]
+    cosine = np.minimum(X @ Z.T / np.outer(*length), 1.0)
+    np.testing.assert_allclose(first[0], 2 / math.pi * np.arcsin(cosine), rtol=1e-7)
+    size = np.sqrt(1 + 4e-6 * np.einsum("ij,ij->i", Z, Z) / 3)
+    np.testing.assert_allclose(other[0] * huge, slope * 2 * X @ Z.T / 3 / size, rtol=1e-13)
+    assert np.isfinite(serial(Dense(), Erf(1e100), Dense())(X)).all()
+
+
 def test_without_pooling_equal_positions_are_enough() -> None:
     layers = [Conv(), ReLU(), Conv(padding="circular"), ReLU(), Flatten(), Dense()]
     few = serial(*layers)(LINE)
@@ -212,6 +262,31 @@ def test_residual_of_a_linear_branch() -> None:
     grown = 1 + 0.36 * 1.5
     np.testing.assert_allclose(S, grown * gram, rtol=1e-14, atol=1e-15)
     np.testing.assert_allclose(T, (grown + 0.36 * 1.5) * gram, rtol=1e-14, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape"),
+    [
+        ([Conv(7), ReLU(), Conv(7), ReLU(), GlobalPool()], (12, 4, 4, 2)),
+        (
+            [Conv(), Residual(ReLU(), Conv(), Residual(ReLU(), Conv()), ReLU(), Conv()), GlobalPool()],
+            (30, 8, 1),
+        ),
+        ([Dense(), ReLU(), Dense(), Erf()], (600, 200)),
+    ],
+    ids=["kernel", "branches", "long"],
+)
+def test_memory_stays_within_what_was_given(layers: list, shape: tuple) -> None:
+    X, network = RNG.normal(size=shape), serial(*layers)
+    network(X[:2])
+    tracemalloc.start()
+    try:
+        K = network(X, block_bytes=1_000_000)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # a fifth for what is not a table of pairs: some rows of the inputs, never all of them
+    assert peak - sum(part.nbytes for part in K) < 1_200_000
 
 
 def test_symmetric_positive_and_the_same_in_blocks() -> None:
@@ -302,12 +377,25 @@ def test_an_ensemble_of_wide_networks_predicts_this() -> None:
     assert (np.abs(np.var(ends, axis=0) / variance - 1.0) < 0.5).all()
 
 
+def test_points_that_coincide_with_different_labels() -> None:
+    X, y = RNG.normal(size=(3, 5))[[0, 1, 0, 2]], np.array([1.0, 0.0, 2.0, 5.0])
+    with pytest.warns(UserWarning, match=r"rows 0 and 2 of X coincide, but their labels differ \(1 such row"):
+        found = NETWORK.predict(X, y, X)
+    np.testing.assert_allclose(found.mean, [1.5, 0.0, 1.5, 5.0], atol=1e-12)
+    np.testing.assert_allclose(found.variance, 0.0, atol=1e-12)
+    # far closer than angles are told apart: no refusal of a matrix that is not quite positive
+    near = np.vstack([X[1:], X[1:] * (1 + 1e-9) + 1e-9])
+    assert np.isfinite(NETWORK.predict(near, np.arange(6.0), X).mean).all()
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"y": np.ones(3)}, "y must have one row a point of X (4)"),
         ({"X_new": np.ones((2, 3))}, "X is (4, 5) and X_new is (2, 3)"),
         ({"t": -1.0}, "t must be a non-negative time"),
+        ({"t": "late"}, "t must be a non-negative time"),
+        ({"t": 1j}, "t must be a non-negative time"),
         ({"t": [0.0, 1.0]}, "t must be one non-negative time, or inf"),
         ({"reduction": "none"}, "reduction must be one of 'mean', 'sum'"),
     ],
@@ -352,7 +440,31 @@ def test_what_cannot_be_predicted_is_refused(change: dict, says: str) -> None:
             [Dense(), ReLU(), Dense()],
             np.full((2, 2), 1e160),
             None,
-            "kernels overflow: X has values up to 1e+160",
+            "kernels overflow at points with values up to 1e+160",
+        ),
+        (
+            [Dense(), ReLU(), Dense()],
+            np.ones((2, 2)),
+            np.full((2, 2), 1e300),  # S is a number, angles are not
+            "kernels overflow at points with values up to 1e+300",
+        ),
+        (
+            [Dense(), Residual(Dense(), scale=1e200)],
+            np.ones((2, 2)),
+            None,
+            "or take smaller w_var, b_var and scale",
+        ),
+        (
+            [Dense()],
+            np.ones((2, 2)),
+            np.full((2, 2), 1e-160),
+            "Z has values up to 1e-160 only, whose squares are lost",
+        ),
+        (
+            [Dense(), Residual(ReLU(), ReLU(), Dense())],
+            np.ones((2, 2)),
+            None,
+            "in its branch, layer 1 does not fit",
         ),
         (
             [Dense()],
@@ -364,7 +476,7 @@ def test_what_cannot_be_predicted_is_refused(change: dict, says: str) -> None:
             [GlobalPool()],
             np.ones((1, 800, 800, 1)),
             None,
-            "one pair of points with positions (800, 800) takes 24,414",
+            "one pair of points with positions (800, 800) takes 27,465",
         ),
     ],
 )
@@ -385,9 +497,19 @@ def test_what_does_not_chain_or_fit_is_refused(layers: list, X: np.ndarray, Z: A
         (lambda: serial(), "serial() needs one layer at least"),
         (lambda: serial(Dense, ReLU()), "layers must be those of mf.kernels.deep"),
         (lambda: serial(mf.ReLU()), "layers must be those of mf.kernels.deep"),
+        (lambda: serial([Dense(), ReLU()]), "layers are given one by one, serial(Dense(), ReLU())"),
+        (lambda: mf.kernels.deep.Serial(Dense()), "layers must be a sequence of them"),
+        (lambda: Residual(), "a Residual needs a branch, such as Residual(ReLU(), Dense())"),
+        (lambda: Erf(1e200), "scale must be at most 1e+150 in size"),
         (lambda: Residual(Dense(), ReLU()), "must end with Dense or Conv"),
     ],
 )
 def test_bad_layers_are_refused(make: Any, says: str) -> None:
     with pytest.raises(mf.InputError, match=re.escape(says)):
         make()
+
+
+def test_whole_numbers_may_be_floats() -> None:
+    assert Conv(3.0) == Conv(3) and AvgPool(2.0) == AvgPool(2)
+    S = serial(Conv(3.0), AvgPool(2.0), Flatten())(LINE)[0]
+    assert np.array_equal(S, serial(Conv(), AvgPool(), Flatten())(LINE)[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import ClassVar
 
 import numpy as np
@@ -34,8 +35,8 @@ class Dense:
     pools: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _check.number(self.w_var, "w_var", nonnegative=True)
-        _check.number(self.b_var, "b_var", nonnegative=True)
+        for name in ("w_var", "b_var"):
+            object.__setattr__(self, name, _check.number(getattr(self, name), name, nonnegative=True))
 
     def form(self, form: Form) -> Form:
         """Flat data stay flat; `form` is what comes before."""
@@ -78,14 +79,14 @@ class Conv:
     pools: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _check.number(self.kernel, "kernel", positive=True, integer=True)
+        object.__setattr__(self, "kernel", _check.number(self.kernel, "kernel", positive=True, integer=True))
         if self.kernel % 2 == 0:
             raise InputError(
                 f"kernel must be odd, not {self.kernel}: convolutions keep the number of positions, with as many on "
                 "either side"
             )
-        _check.number(self.w_var, "w_var", nonnegative=True)
-        _check.number(self.b_var, "b_var", nonnegative=True)
+        for name in ("w_var", "b_var"):
+            object.__setattr__(self, name, _check.number(getattr(self, name), name, nonnegative=True))
         _check.choice(self.padding, "padding", ("zero", "circular"))
 
     def form(self, form: Form) -> Form:
@@ -108,17 +109,29 @@ class Conv:
 
     def _averaged(self, kernel: Array, lead: int, grid: tuple[int, ...]) -> Array:
         """The mean over shifts, common to p and p' where both are there; one axis of the grid after the other."""
-        reach, mode = self.kernel // 2, "wrap" if self.padding == "circular" else "constant"
+        reach = self.kernel // 2
         for axis, length in enumerate(grid):
             along = range(lead + axis, kernel.ndim, len(grid))
-            margins = [(reach, reach) if i in along else (0, 0) for i in range(kernel.ndim)]
-            padded = np.pad(kernel, margins, mode=mode)  # type: ignore[call-overload]
-            kernel = np.zeros_like(kernel)
-            for s in range(self.kernel):
-                window = slice(s, s + length)
-                kernel += padded[tuple(window if i in along else slice(None) for i in range(kernel.ndim))]
-            kernel /= self.kernel
+            mean = np.zeros_like(kernel)
+            for s in range(-reach, reach + 1):
+                # p and p' move alike, but each may come round by itself
+                for moves in product(self._moves(s, length), repeat=len(along)):
+                    to, source = [slice(None)] * kernel.ndim, [slice(None)] * kernel.ndim
+                    for i, (here, there) in zip(along, moves, strict=True):
+                        to[i], source[i] = here, there
+                    mean[tuple(to)] += kernel[tuple(source)]
+            mean /= self.kernel
+            kernel = mean
         return kernel
+
+    def _moves(self, s: int, length: int) -> list[tuple[slice, slice]]:
+        """Positions p, and p + s of the data, in ranges: those inside, and those on the other side."""
+        moves = [(slice(max(0, -s), length - max(0, s)), slice(max(0, s), length - max(0, -s)))]
+        if self.padding == "circular" and s > 0:
+            moves.append((slice(length - s, length), slice(0, s)))
+        if self.padding == "circular" and s < 0:
+            moves.append((slice(0, -s), slice(length + s, length)))
+        return moves
 
 
 def weighted(pairs: Pairs, w_var: float, b_var: float) -> Pairs:

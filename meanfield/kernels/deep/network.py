@@ -11,7 +11,7 @@ import numpy as np
 from meanfield.kernels._pairs import mirror
 from meanfield.kernels.deep.affine import Conv, Dense
 from meanfield.kernels.deep.nonlinear import Activation
-from meanfield.kernels.deep.pairs import Form, Pairs, first
+from meanfield.kernels.deep.pairs import Form, Pairs, first, same
 from meanfield.kernels.deep.pooling import AvgPool, Flatten, GlobalPool
 from meanfield.kernels.deep.prediction import Prediction, predict
 from solvers import _check
@@ -21,7 +21,9 @@ from solvers.errors import InputError
 from solvers.protocols import Array
 
 # Tables of the size of S that a layer holds at a time: S and T before and after, padded ones, what they are made from.
-TABLES = 8
+TABLES = 9
+# Sizes of inputs whose squares keep all their digits.
+SMALLEST = 1e-152
 # Bytes of the pairs at work at a time: near the processor.
 BLOCK_BYTES = 8_000_000
 
@@ -62,11 +64,19 @@ class Serial:
 
     def __post_init__(self) -> None:
         flat: list[Any] = []
+        if not isinstance(self.layers, (list, tuple)):
+            raise InputError(
+                f"layers must be a sequence of them, as serial(Dense(), ReLU()) makes, not {self.layers!r}"
+            )
         for layer in self.layers:
             flat += layer.layers if isinstance(layer, Serial) else [layer]
         if not flat:
             raise InputError("serial() needs one layer at least, such as serial(Dense(), ReLU(), Dense())")
         for layer in flat:
+            if type(layer) in (list, tuple):
+                raise InputError(
+                    "layers are given one by one, serial(Dense(), ReLU()) or serial(*layers), not in a list"
+                )
             if not isinstance(layer, (Activation, AvgPool, Conv, Dense, Flatten, GlobalPool, Residual)):
                 raise InputError(
                     f"layers must be those of mf.kernels.deep, such as Dense() or ReLU(), not {layer!r}"
@@ -100,6 +110,8 @@ class Serial:
             raise InputError(
                 f"X and Z must hold points of one shape, but X is {points.shape} and Z is {others.shape}"
             )
+        _refuse_underflow(points, "X")
+        _refuse_underflow(others, "X" if Z is None else "Z")
         grid = points.shape[1:-1]
         behind = self.form(Form(grid, False))
         if behind.grid:
@@ -107,12 +119,10 @@ class Serial:
                 f"the outputs still have positions {behind.grid}; end with Flatten() or GlobalPool(), then Dense()"
             )
         memory = _check.number(block_bytes, "block_bytes", positive=True, integer=True)
-        pair = _pair_bytes(grid, self.pools)
+        pair = self._pair_bytes(grid)
         _refuse_too_large(len(points), len(others), pair, grid, self.pools)
         size = max(1, int(np.sqrt(memory / pair)))
-        S, T = self._blocks(points, None if Z is None else others, size)
-        _refuse_overflow(points, S, T)
-        return S, T
+        return self._blocks(points, None if Z is None else others, size)
 
     def predict(self, X: Any, y: Any, X_new: Any, t: Any = np.inf, reduction: str = "mean") -> Prediction:
         """Mean and variance over starts of the infinitely wide net that has followed gradient flow for a time t.
@@ -134,6 +144,7 @@ class Serial:
         Raises
         ------
         InputError
+            A warning where points coincide and their labels differ: the mean there goes to that of the labels.
 
         References
         ----------
@@ -151,20 +162,20 @@ class Serial:
         points = _check.array(X, "X", ndim=(2, 3, 4))
         self(points[:1])  # what does not fit is refused as ever
         grid, found = points.shape[1:-1], np.empty(len(points))
-        size = max(1, int(BLOCK_BYTES / _pair_bytes(grid, self.pools)))
+        size = max(1, int(BLOCK_BYTES / self._pair_bytes(grid)))
         for low in range(0, len(points), size):
             some = points[low : low + size]
             # along the way to S(x, z) for any one z
             with np.errstate(over="ignore", invalid="ignore"):
                 found[low : low + size] = self.move(first(some, some[:1], self.pools, ([0], [0]))).left
-        _refuse_overflow(points, found)
+            _refuse_overflow(some, some, found[low : low + size])
         return found
 
     @one_blas_thread()
     def _blocks(self, X: Array, other: Array | None, size: int) -> tuple[Array, Array]:
         """S and T, `size` times `size` pairs at a time; of X with itself only the upper triangle is computed."""
         Z = X if other is None else other
-        rows, columns = _same(X, Z)
+        rows, columns = same(X, Z)
         S, T = np.empty((len(X), len(Z))), np.empty((len(X), len(Z)))
         for low in range(0, len(X), size):
             for start in range(0 if other is not None else low, len(Z), size):
@@ -172,6 +183,8 @@ class Serial:
                 equal = np.nonzero(rows[part[0], None] == columns[part[1]])
                 with np.errstate(over="ignore", invalid="ignore"):
                     made = self.move(first(X[part[0]], Z[part[1]], self.pools, equal))
+                # sizes of single points too: where only those overflow, angles would be wrong, and finite
+                _refuse_overflow(X[part[0]], Z[part[1]], made.S, made.T, made.left, made.right)
                 S[part], T[part] = made.S, made.T
         if other is None:
             mirror(S)
@@ -182,6 +195,15 @@ class Serial:
     def pools(self) -> bool:
         """Whether all pairs of positions are needed, not only equal ones."""
         return any(layer.pools for layer in self.layers)
+
+    @property
+    def nested(self) -> int:
+        """Residual branches inside one another."""
+        return max(1 + layer.branch.nested if isinstance(layer, Residual) else 0 for layer in self.layers)
+
+    def _pair_bytes(self, grid: tuple[int, ...]) -> float:
+        """Memory at work for one pair of points; a branch keeps S and T of what it is added to."""
+        return 8.0 * (TABLES + 2 * self.nested) * prod(grid) ** (2 if self.pools else 1)
 
     def form(self, form: Form) -> Form:
         """What is behind the last layer, or one sentence about the first that does not fit.
@@ -238,6 +260,8 @@ class Residual:
     scale: float
 
     def __init__(self, *branch: Any, scale: float = 1.0) -> None:
+        if not branch:
+            raise InputError("a Residual needs a branch, such as Residual(ReLU(), Dense())")
         whole = serial(*branch)
         if not isinstance(whole.layers[-1], (Conv, Dense)):
             raise InputError(
@@ -257,7 +281,10 @@ class Residual:
 
     def form(self, form: Form) -> Form:
         """The `form` before it, which the branch keeps."""
-        behind = self.branch.form(form)
+        try:
+            behind = self.branch.form(form)
+        except InputError as error:
+            raise InputError(f"in its branch, {error}") from None
         if behind.grid != form.grid:
             raise InputError(
                 f"the branch of a Residual must keep positions {form.grid}, but they are {behind.grid} behind it"
@@ -266,7 +293,7 @@ class Residual:
 
     def move(self, pairs: Pairs) -> Pairs:
         """The kernels behind this layer, from the `pairs` before it."""
-        branch, square = self.branch.move(pairs), self.scale**2
+        branch, square = self.branch.move(pairs), self.scale * self.scale
         return replace(
             pairs,
             S=pairs.S + square * branch.S,
@@ -276,22 +303,19 @@ class Residual:
         )
 
 
-def _same(X: Array, Z: Array) -> tuple[Array, Array]:
-    """A number for each point, the same for points that coincide."""
-    seen: dict[bytes, int] = {}
-    rows, columns = ([seen.setdefault(x.tobytes(), len(seen)) for x in points + 0.0] for points in (X, Z))
-    return np.array(rows), np.array(columns)
-
-
-def _pair_bytes(grid: tuple[int, ...], pools: bool) -> float:
-    """Memory at work for one pair of points."""
-    return 8.0 * TABLES * prod(grid) ** (2 if pools else 1)
-
-
-def _refuse_overflow(points: Array, *kernels: Array) -> None:
+def _refuse_overflow(X: Array, Z: Array, *kernels: Array) -> None:
     if not all(np.isfinite(K).all() for K in kernels):
         raise InputError(
-            f"kernels overflow: X has values up to {np.abs(points).max():.3g}; divide the inputs by their size"
+            f"kernels overflow at points with values up to {max(np.abs(X).max(), np.abs(Z).max()):.3g}; divide the "
+            "inputs by their size, or take smaller w_var, b_var and scale"
+        )
+
+
+def _refuse_underflow(points: Array, name: str) -> None:
+    largest = np.abs(points).max()
+    if 0.0 < largest < SMALLEST:
+        raise InputError(
+            f"{name} has values up to {largest:.3g} only, whose squares are lost; divide the inputs by their size"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from math import prod
 from typing import Any, NamedTuple
 
@@ -74,3 +75,19 @@ def first(X: Array, Z: Array, full: bool, equal: tuple[Any, ...]) -> Pairs:
         S = gram.transpose(1, 2, 0).reshape(n, m, *grid) / channels
         left, right = (np.einsum("ipc,ipc->ip", u, u).reshape(-1, *grid) / channels for u in (x, z))
     return Pairs(S, np.zeros_like(S), left, right, grid, equal).pinned()
+
+
+def same(X: Array, Z: Array) -> tuple[Array, Array]:
+    """A number for each point, the same for points that coincide.
+
+    Parameters
+    ----------
+    X, Z : ndarray
+    """
+    seen: dict[bytes, int] = {}
+
+    def number(x: Array) -> int:
+        # + 0: there are two zeros. Of the bytes a digest: inputs are not copied as a whole
+        return seen.setdefault(blake2b((x + 0.0).tobytes()).digest(), len(seen))
+
+    return np.array([number(x) for x in X]), np.array([number(z) for z in Z])

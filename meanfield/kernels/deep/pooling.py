@@ -32,7 +32,7 @@ class AvgPool:
     pools: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _check.number(self.window, "window", positive=True, integer=True)
+        object.__setattr__(self, "window", _check.number(self.window, "window", positive=True, integer=True))
 
     def form(self, form: Form) -> Form:
         """Fewer positions than those of `form`, which is what comes before."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from meanfield.kernels._flow import KernelFlow
+from meanfield.kernels.deep.pairs import same
 from solvers import _check
 from solvers._threads import one_blas_thread
 from solvers.errors import InputError
@@ -37,9 +39,25 @@ def predict(network: Serial, X: Any, y: Any, X_new: Any, t: Any, reduction: str)
         raise InputError(
             f"X and X_new must hold points of one shape, but X is {points.shape} and X_new is {new.shape}"
         )
+    _warn_of_conflicts(points, labels)
     S, T = network(points)
     S_new, T_new = network(new, points)
     # f(t) - f0 is linear in y - f0(X): its matrix is what the flow makes of labels that are a basis
     A = KernelFlow(T, np.eye(len(points)), reduction=reduction).predict(t, T_new)
     variance = network.variance(new) - 2.0 * np.einsum("ij,ij->i", A, S_new) + np.einsum("ij,ij->i", A @ S, A)
     return Prediction(A @ labels, np.maximum(variance, 0.0))
+
+
+def _warn_of_conflicts(X: Array, labels: Array) -> None:
+    """Tell of points that coincide and have different labels, as `mf.finite.deep.Problem` does."""
+    leaders: dict[int, int] = {}
+    numbers = same(X, X[:0])[0]
+    pairs = [(leaders.setdefault(int(number), i), i) for i, number in enumerate(numbers)]
+    found = [(i, j) for i, j in pairs if np.any(labels[i] != labels[j])]
+    if found:
+        i, j = found[0]
+        warnings.warn(
+            f"rows {i} and {j} of X coincide, but their labels differ ({len(found)} such row(s)): no net fits both, "
+            "and the mean there goes to the mean of their labels",
+            stacklevel=5,
+        )
