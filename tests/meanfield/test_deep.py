@@ -434,10 +434,10 @@ def test_regime_of_one_hidden_layer_is_that_of_particles(
     rng: np.random.Generator, step_by_step: None
 ) -> None:
     """Movement, kernels, flips and the kernel predictor on the run's clock, weighted data included."""
-    X, y, weight = rng.standard_normal((15, 3)), rng.standard_normal(15), rng.uniform(0.5, 2.0, 15)
-    two = mf.TwoLayer(mf.ReLU(), d=3)
+    X, y, weight = rng.standard_normal((15, 2)), rng.standard_normal(15), rng.uniform(0.5, 2.0, 15)
+    two = mf.TwoLayer("tanh", d=2)
     mu = mf.ParticleMeasure.gaussian(two, width=12, rng=0)
-    net = deep.Dense((3, 12, 1), parametrization="mean_field", bias=True)
+    net = deep.Dense((2, 12, 1), mf.Tanh(), "mean_field", bias=True)
     for sample_weight in (None, weight):
         theirs = mf.Objective(two, X, y, sample_weight=sample_weight)
         ours = deep.Problem(net, X, y, sample_weight=sample_weight)

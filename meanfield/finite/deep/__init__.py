@@ -32,7 +32,8 @@ from __future__ import annotations
 from meanfield.finite.deep.convolution import ConvNet
 from meanfield.finite.deep.dense import Dense, ResNet
 from meanfield.finite.deep.problem import Problem
+from meanfield.finite.deep.reading import from_torch
 from meanfield.finite.deep.training import SGD, GradientFlow
 from meanfield.finite.deep.weights import Weights
 
-__all__ = ["SGD", "ConvNet", "Dense", "GradientFlow", "Problem", "ResNet", "Weights"]
+__all__ = ["SGD", "ConvNet", "Dense", "GradientFlow", "Problem", "ResNet", "Weights", "from_torch"]
