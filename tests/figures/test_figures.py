@@ -28,6 +28,7 @@ PUBLISHED = [
     "chizat_2019_lazy",
     "chizat_2019_mirror_ista",
     "chizat_2019_success",
+    "chizat_2026_resnets",
     "chizat_bach_2018_complexity",
     "chizat_bach_2018_trajectories",
     "chizat_bach_2020_margins",

@@ -20,7 +20,7 @@ from solvers import _check
 from solvers._rng import generator, seed_words
 from solvers._threads import one_blas_thread
 from solvers.errors import InputError
-from solvers.noise import normals
+from solvers.noise import fill_normals
 from solvers.protocols import Array
 
 # Bytes of features and activations held at a time; sums over data are cut where this says.
@@ -190,11 +190,12 @@ class ResNet:
         require_memory(8.0 * self.size, f"a network of {self.size} weights", "a smaller depth, width or dim")
         words = seed_words(rng, "resnet blocks")
         z = np.empty(self.size)
+        fill: Any = fill_normals
         for which, (part, std) in enumerate(zip(self.views(z), (self.u_std, self.v_std), strict=True)):
             for block in range(self.depth):
                 for d in range(self.dim):
                     step = (2 * block + which) * COORDINATES + d
-                    part[block, d] = normals(words, step, self.width)
+                    fill(words[0], words[1], step, 0, part[block, d, :, None])
             part *= std * math.sqrt(self.dim)
         return Weights.over(*self.views(z), *self.embed(rng))
 

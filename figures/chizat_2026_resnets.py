@@ -1,0 +1,577 @@
+"""ResNets of depth L, width M and dimension D: errors 1/L, sqrt(D/(L M)) and 1/sqrt(D), each measured by itself.
+
+Source: Chaintron, Chizat, Maass (2026), ResNets of All Shapes and Sizes, arXiv:2603.18168, with Chizat (2025),
+arXiv:2509.10167; settings as in the published code. That the limits live in d_in + d_out dimensions, the references,
+the parts of the error and all confidence bounds are this project's.
+
+Quick preset: about 5 s. Paper preset: about 150 s (processor time on one core).
+
+tanh, 5 inputs and outputs, 10 normal points, 15 steps of eta = 1 on the loss 1/2 mean over points and outputs, L = 50.
+Errors are root mean squares over coordinates and points of h after the last block. The published ones are against the
+largest net of the grid, of L = 50 as well; those here are against the limit itself, `mf.resnet_mean_field.MeanODE`: at
+the embeddings of a net (L and M infinite), or at infinite D with the net's rows of the embeddings (all infinite). Each
+reference is computed twice, with independent samples, and a squared error is the mean of the product of the two
+differences: unbiased by what references are off. Intervals are 95 %, by the jackknife over seeds, which draw embeddings
+and weights; data are the same.
+
+What is seen: (error)^2 = (error of finite L M)^2 + (error of finite D)^2, the first 0.6 D/(L M), the second 6/D, for
+all shapes, width 1 included; so at fixed L M the error is least at a finite D. The error 1/L, of 0.3/L here, shows when
+the mean over seeds of wide nets is taken (with embeddings of infinite D). In outputs the error of finite L M does not
+grow with D: the bound is tight in h only.
+
+Affordable: the published grid goes to M = D = 2000 (5000 s stated there); the paper preset has both up to 2000 but no
+M D above 200 000, and 5 seeds as published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import meanfield as mf
+from meanfield.gallery import Claim, check_sizes
+from meanfield.plotting import fit_slope
+from solvers import integrate
+from solvers.errors import InputError
+from solvers.protocols import Array
+
+Mask = NDArray[np.bool_]
+
+PAPER = "Chaintron, Chizat, Maass 2026, arXiv:2603.18168"
+OWN = "derived and measured for this project"
+#: of the one-point problem with linear activations: |x| and eta, so that f_1 = 0.128 y
+LENGTH, LINEAR_STEP = 0.8, 0.1
+LINEAR_DIMS = (10, 100, 400)
+#: exponents are fitted from this many times the span of the embeddings on, whose coordinates have smaller errors
+SPANS = 2
+#: nodes and points where two limits are compared that were made from the same samples: most of their errors cancels
+FEW_NODES, FEW_POINTS = 17, 80
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes of nets, of the references, and how many seeds."""
+
+    n: int = 10
+    d: int = 5  # inputs, and outputs
+    steps: int = 15
+    eta: float = 1.0
+    depth: int = 50
+    widths: tuple[int, ...] = (1, 8, 32, 128)
+    dims: tuple[int, ...] = (20, 60, 180)
+    largest: int = 8_000  # of M D
+    narrow: tuple[int, ...] = (40, 80, 160)  # depths of nets of width 1
+    seeds: int = 4
+    depths: tuple[int, ...] = (2, 4, 8, 16)
+    units: int = 16_000  # L M of these
+    limit_dims: tuple[int, ...] = (10, 100, 1000, 10_000)
+    limit_seeds: int = 6
+    nodes: int = 33
+    points: int = 256  # of a reference, at each node
+    common_points: int = 512  # of the reference of infinite D
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
+        for name, least in (("seeds", 3), ("limit_seeds", 3), ("nodes", 3)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.eta <= 0:
+            raise InputError(f"eta must be positive, not {self.eta:g}")
+        for name in ("widths", "dims", "narrow", "depths", "limit_dims"):
+            if len(getattr(self, name)) < 3:
+                raise InputError(f"{name} must hold at least three values, for a slope")
+        if self.widths[-1] * self.dims[0] > self.largest or self.widths[0] * self.dims[-1] > self.largest:
+            raise InputError(f"largest={self.largest} leaves out the ends of widths and dims; raise it")
+        if min(self.points, self.common_points) < 8 * self.d:
+            raise InputError(f"points and common_points must be at least {8 * self.d}, 8 d")
+        if self.units < max(self.depths):
+            raise InputError(f"units must be at least the largest of depths, {max(self.depths)}")
+
+    @classmethod
+    def quick(cls) -> Config:
+        return cls()
+
+    @classmethod
+    def paper(cls) -> Config:
+        return cls(
+            widths=(1, 3, 10, 30, 100, 300, 1000, 2000),
+            dims=(1, 3, 10, 30, 100, 300, 1000, 2000),
+            largest=200_000,
+            narrow=(40, 200, 800, 2000),
+            seeds=5,
+            depths=(1, 2, 4, 8, 16, 32),
+            units=64_000,
+            limit_dims=(10, 30, 100, 300, 1000, 10_000, 100_000),
+            limit_seeds=16,
+            nodes=65,
+            points=1024,
+            common_points=4096,
+        )
+
+    def net(self, depth: int, width: int, dim: int) -> Any:
+        return mf.resnet_mean_field.ResNet(self.d, self.d, depth, width, dim)
+
+    @property
+    def shapes(self) -> list[tuple[int, int, int]]:
+        """(L, M, D) of the grid, then of the nets of width 1."""
+        grid = [(self.depth, m, d) for d in self.dims for m in self.widths if m * d <= self.largest]
+        return grid + [(depth, 1, SPANS * 2 * self.d) for depth in self.narrow]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What all nets are trained on, and how."""
+
+    X: Array
+    Y: Array
+    step: float
+    time: float
+
+    def train(self, net: Any, start: Any) -> Any:
+        """The weights after all steps."""
+        flow = mf.resnet_mean_field.GradientDescent(net, self.X, self.Y, self.step)
+        return integrate(flow, start, self.time, save=[0.0, self.time]).final
+
+    def reference(self, config: Config, points: int, seeds: tuple[int, int], embeddings: Any = None) -> Pair:
+        """The limit, trained twice, from independent samples."""
+        limit = mf.resnet_mean_field.MeanODE.of(config.net(1, 1, 1), config.nodes, points)
+        return Pair(limit, [self.train(limit, limit.init(seed, embeddings)) for seed in seeds], self.X)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two independent computations of a limit."""
+
+    limit: Any
+    weights: list[Any]
+    X: Array
+
+    def lifted(self, embeddings: Any) -> list[Array]:
+        """h in the coordinates of embeddings."""
+        return [self.limit.lift(weights, self.X, embeddings) for weights in self.weights]
+
+    def outputs(self) -> list[Array]:
+        return [self.limit.predict(weights, self.X) for weights in self.weights]
+
+
+def squared(value: Array, pair: list[Array]) -> float:
+    """Mean square of the error, unbiased: the product of the differences from two independent references."""
+    return float(np.mean((value - pair[0]) * (value - pair[1])))
+
+
+def compute(config: Config, rng: np.random.Generator) -> dict[str, Any]:
+    """Squared errors of nets of all shapes, of limits of finite D, of depth alone; linear nets beside closed forms."""
+    words = [int(word) for word in rng.integers(2**31, size=2 + config.seeds)]
+    # their loss is a mean over outputs too
+    data = Data(
+        rng.standard_normal((config.n, config.d)),
+        rng.standard_normal((config.n, config.d)),
+        config.eta / config.d,
+        config.steps * config.eta / config.d,
+    )
+    common = data.reference(config, config.common_points, (words[0], words[1]))
+    return {
+        **nets(config, data, common, words[2:]),
+        **limits(config, data, rng),
+        **deep(config, data, common, words[2:]),
+        **linear(config, data, rng),
+    }
+
+
+def nets(config: Config, data: Data, common: Pair, words: list[int]) -> dict[str, Any]:
+    """Nets of the grid and of width 1, those of one seed with nested weights and embeddings."""
+    shapes = config.shapes
+    names = ("own", "finite", "total", "own_output", "travelled")
+    found = {name: np.empty((len(shapes), len(words))) for name in names}
+    for s, word in enumerate(words):
+        references: dict[int, Pair] = {}
+        for i, shape in enumerate(shapes):
+            net = config.net(*shape)
+            start = net.init(word)
+            if shape[2] not in references:
+                references[shape[2]] = data.reference(config, config.points, (word + 1, word + 2), start)
+            own = references[shape[2]]
+            final = data.train(net, start)
+            h = net.features(final, data.X)[-1]
+            here, there = own.lifted(start), common.lifted(start)
+            found["own"][i, s] = squared(h, here)
+            found["total"][i, s] = squared(h, there)
+            found["finite"][i, s] = np.mean((here[0] - there[0]) * (here[1] - there[1]))
+            found["own_output"][i, s] = squared(net.predict(final, data.X), own.outputs())
+            found["travelled"][i, s] = np.mean(np.square(h - data.X @ start.W_E.T))
+    return {"shapes": np.array(shapes), **found}
+
+
+def limits(config: Config, data: Data, rng: np.random.Generator) -> dict[str, Any]:
+    """The Mean ODE at embeddings of D rows against that of infinite D, both from the same samples."""
+    limit = mf.resnet_mean_field.MeanODE.of(config.net(1, 1, 1), FEW_NODES, max(FEW_POINTS, 8 * config.d))
+    found = np.empty((len(config.limit_dims), config.limit_seeds))
+    start = np.empty_like(found)
+    for s in range(config.limit_seeds):
+        word = int(rng.integers(2**31))
+        infinite = data.train(limit, limit.init(word))
+        for i, dim in enumerate(config.limit_dims):
+            embeddings = config.net(1, 1, dim).embed(word)
+            final = data.train(limit, limit.init(word, embeddings))
+            both = [limit.lift(weights, data.X, embeddings) for weights in (final, infinite)]
+            found[i, s] = np.mean(np.square(both[0] - both[1]))
+            W_E, W_U = embeddings
+            start[i, s] = np.mean(np.square(data.X @ W_E.T @ W_U / dim))
+    return {"limit_dims": np.array(config.limit_dims), "limit_error": found, "first_output": start}
+
+
+def deep(config: Config, data: Data, common: Pair, words: list[int]) -> dict[str, Any]:
+    """Products of the errors of seeds s and s', from one reference and the other: off the diagonal without noise."""
+    embeddings = common.limit.span()
+    references = [common.limit.features(weights, data.X)[-1] for weights in common.weights]
+    products = np.empty((len(config.depths), config.seeds, config.seeds))
+    for i, depth in enumerate(config.depths):
+        net = config.net(depth, config.units // depth, 2 * config.d)
+        h = []
+        for word in words:
+            start = net.init(word)
+            final = data.train(net, mf.resnet_mean_field.Weights(start.U, start.V, *embeddings))
+            h.append(net.features(final, data.X)[-1].reshape(-1))
+        left, right = (np.array(h) - reference.reshape(-1) for reference in references)
+        products[i] = left @ right.T / left.shape[1]
+    return {"depths": np.array(config.depths), "products": products}
+
+
+def outputs_of(net: Any, X: Array) -> Callable[[Any], Array]:
+    """f at the first point, of weights."""
+    return lambda weights: np.asarray(net.predict(weights, X)[0])
+
+
+def linear(config: Config, data: Data, rng: np.random.Generator) -> dict[str, Any]:
+    """One point and linear activations: the limit to rounding, the Mean ODE by its nodes, nets."""
+    resnets = mf.resnet_mean_field
+    x, y = rng.standard_normal(config.d), rng.standard_normal(config.d)
+    x *= LENGTH / np.linalg.norm(x)
+    X, Y, t = x[None], y[None], config.steps * LINEAR_STEP
+    # in_std = out_std = 1: the formula's s_we and s_wu
+    net = resnets.ResNet(config.d, config.d, 1, 1, 1, "identity", in_std=1.0, out_std=1.0)
+    exact = resnets.linear_limit(net, X, Y, config.steps, LINEAR_STEP)
+    word = int(rng.integers(2**31))
+    finite, closed, trained = [], [], []
+    for dim in LINEAR_DIMS:
+        one = resnets.ResNet(config.d, config.d, 20, 100, dim, "identity", in_std=1.0, out_std=1.0)
+        start = one.init(word)
+        finite.append(
+            resnets.linear_limit(one, X, Y, config.steps, LINEAR_STEP, embeddings=start).predictions[:, 0]
+        )
+        closed.append(resnets.first_step(one, x, y, LINEAR_STEP, embeddings=start))
+        flow = resnets.GradientDescent(one, X, Y, LINEAR_STEP)
+        run = integrate(flow, start, t, save=config.steps + 1, record={"f": outputs_of(one, X)})
+        trained.append(run["f"])
+    # the order of the Mean ODE, on all points
+    net = resnets.ResNet(config.d, config.d, 1, 1, 1, "identity")
+    every = resnets.linear_limit(net, data.X, data.Y, config.steps, data.step)
+    nodes = np.array([17, 33, 65])
+    errors = []
+    for count in nodes:
+        limit = resnets.MeanODE.of(net, int(count), 8 * config.d)
+        final = data.train(limit, limit.init(word))
+        errors.append(np.abs(limit.predict(final, data.X) - every.predictions[-1]).max())
+    return {
+        "y": y, "linear": exact.predictions[:, 0], "linear_finite": np.array(finite), "linear_closed": np.array(closed),
+        "linear_nets": np.array(trained), "nodes": nodes, "node_errors": np.array(errors),
+    }  # fmt: skip
+
+
+# Slopes -----------------------------------------------------------------------------------------------------
+
+
+def power(x: Any, squares: Any) -> tuple[float, float, float]:
+    """Exponent, its half-width and factor of the root of mean squares (k, seeds), by the jackknife over seeds."""
+    count = squares.shape[1]
+    return fitted(x, squares.mean(axis=1), (squares.sum(axis=1, keepdims=True) - squares) / (count - 1))
+
+
+def fitted(x: Any, whole: Array, left_out: Array) -> tuple[float, float, float]:
+    """Exponent, half-width and factor of the root of squares (k,), from those without each seed in turn, (k, seeds)."""
+    from scipy.stats import t
+
+    if not (whole > 0).all():
+        raise InputError("squared errors must be positive for a slope; take more seeds or larger references")
+    centred, count = np.log(x) - np.mean(np.log(x)), left_out.shape[1]
+    weights = 0.5 * centred / (centred @ centred)
+    slope = float(weights @ np.log(whole))
+    # one that is not positive has no logarithm, and the interval is infinite
+    with np.errstate(invalid="ignore", divide="ignore"):
+        each = weights @ np.log(left_out)
+    spread = np.sqrt((count - 1) / count * np.sum((each - each.mean()) ** 2))
+    width = float(t.ppf(0.975, count - 1) * spread) if np.isfinite(spread) else np.inf
+    return slope, width, float(np.exp(0.5 * np.mean(np.log(whole)) - slope * np.mean(np.log(x))))
+
+
+def biases(products: Array) -> tuple[Array, Array]:
+    """Squared error of the mean over seeds, (depths,), and without each seed in turn, (depths, seeds)."""
+    count = products.shape[1]
+    apart = products - np.einsum("dss->ds", products)[:, :, None] * np.eye(count)
+    whole, share = apart.sum(axis=(1, 2)), apart.sum(axis=1) + apart.sum(axis=2)
+    return whole / (count * (count - 1)), (whole[:, None] - share) / ((count - 1) * (count - 2))
+
+
+def select(arrays: dict[str, Any], **fixed: int) -> Mask:
+    """Cells of the grid with given L, M or D."""
+    mask = np.ones(len(arrays["shapes"]), dtype=bool)
+    for name, value in fixed.items():
+        mask &= arrays["shapes"][:, "LMD".index(name)] == value
+    return mask
+
+
+def fractions(arrays: dict[str, Any]) -> Array:
+    """D/(L M)."""
+    L, M, D = arrays["shapes"].T
+    return np.asarray(D / (L * M))
+
+
+def least_dim(arrays: dict[str, Any]) -> int:
+    """D from which on exponents are fitted."""
+    return SPANS * 2 * len(arrays["y"])
+
+
+def many(arrays: dict[str, Any]) -> Mask:
+    """Cells where the theorem says something: D/(L M) at most 1/2, and D beyond the span of the embeddings."""
+    return np.asarray((fractions(arrays) <= 0.5) & (arrays["shapes"][:, 2] >= least_dim(arrays)))
+
+
+def families(arrays: dict[str, Any]) -> dict[str, Mask]:
+    """Cells over which each exponent is fitted, by the variable that changes."""
+    depth = int(arrays["shapes"][0, 0])
+    good = many(arrays)
+    grid = good & select(arrays, L=depth)
+    D = max(set(arrays["shapes"][grid, 2]), key=lambda d: ((grid & select(arrays, D=d)).sum(), d))
+    M = max(set(arrays["shapes"][grid, 1]), key=lambda m: ((grid & select(arrays, M=m)).sum(), m))
+    narrow = select(arrays, M=1, D=least_dim(arrays)) & good
+    return {"M": grid & select(arrays, D=D), "D": grid & select(arrays, M=M), "L": narrow}
+
+
+def exponent(arrays: dict[str, Any], variable: str, key: str = "own") -> tuple[float, float, float]:
+    """Of the error over L, M or D, on its family of cells."""
+    mask = families(arrays)[variable]
+    return power(arrays["shapes"][mask, "LMD".index(variable)], arrays[key][mask])
+
+
+# The picture ------------------------------------------------------------------------------------------------
+
+
+def draw(arrays: dict[str, Any]) -> Any:
+    """Errors over M, D, D/(L M); of the limit of finite D; of depth; linear nets."""
+    with mf.plotting.style():
+        figure, panels = mf.plotting.figure(2, 3, size=(14.0, 7.8))
+        _widths(panels[0, 0], arrays)
+        _dims(panels[0, 1], arrays)
+        _all(panels[0, 2], arrays)
+        _limit(panels[1, 0], arrays)
+        _depth(panels[1, 1], arrays)
+        _linear(panels[1, 2], arrays)
+    return figure
+
+
+def _shown(values: list[int], most: int = 4) -> list[int]:
+    """Some of many values, the ends among them."""
+    places = np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).round().astype(int))
+    return [values[i] for i in places]
+
+
+def _root(squares: Array) -> Array:
+    return np.asarray(np.sqrt(np.maximum(squares.mean(axis=-1), 0.0)))
+
+
+def _text(fit: tuple[float, float, float]) -> str:
+    return rf"${fit[0]:.2f} \pm {fit[1]:.2f}$"
+
+
+def _ticks(ax: Any, values: Any) -> None:
+    """Ticks at some of the values that were computed."""
+    shown = _shown([int(v) for v in values], 6)
+    ax.minorticks_off()
+    ax.set_xticks(shown, [f"{v}" for v in shown])
+
+
+def _axes(ax: Any, x: str, title: str, y: str = "error in $h$, root mean square") -> None:
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+    ax.set_title(title)
+
+
+def _widths(ax: Any, arrays: dict[str, Any]) -> None:
+    grid = select(arrays, L=int(arrays["shapes"][0, 0]))
+    dims = _shown(sorted({int(d) for d in arrays["shapes"][grid, 2]}))
+    for c, D in enumerate(dims):
+        mask = grid & select(arrays, D=D)
+        M = arrays["shapes"][mask, 1]
+        colour = mf.plotting.COLOURS[c]
+        ax.plot(M, _root(arrays["own"][mask]), "o-", color=colour, ms=4, label=f"D = {D}")
+        ax.plot(M, _root(arrays["total"][mask]), ":", color=colour, lw=1.2)
+    M = np.array(sorted({int(m) for m in arrays["shapes"][grid, 1]}))
+    last = _root(arrays["own"][grid & select(arrays, D=dims[-1])]).max()
+    ax.plot(M, 1.8 * last * M**-0.5, "--", color="#777777", lw=1.0, label="slope -1/2")
+    _axes(ax, "width $M$", f"L = {int(arrays['shapes'][0, 0])}: against L, M infinite (dotted: all infinite)")
+    ax.legend(loc="lower left", fontsize=7.5)
+
+
+def _dims(ax: Any, arrays: dict[str, Any]) -> None:
+    grid = select(arrays, L=int(arrays["shapes"][0, 0]))
+    for c, M in enumerate(_shown(sorted({int(m) for m in arrays["shapes"][grid, 1]}))):
+        mask = grid & select(arrays, M=M)
+        D = arrays["shapes"][mask, 2]
+        colour = mf.plotting.COLOURS[c]
+        ax.plot(D, _root(arrays["total"][mask]), "o-", color=colour, ms=4, label=f"M = {M}")
+        ax.plot(D, _root(arrays["own"][mask]), ":", color=colour, lw=1.2)
+    ax.plot(
+        arrays["limit_dims"],
+        _root(arrays["limit_error"]),
+        "--",
+        color="#333333",
+        lw=1.0,
+        label=r"$L, M = \infty$",
+    )
+    _axes(ax, "dimension $D$", "Against all infinite (dotted: the part of finite L, M)")
+    dims = arrays["shapes"][:, 2]
+    _ticks(ax, sorted(set(dims)))
+    ax.set_xlim(0.8 * dims.min(), 1.3 * dims.max())
+    ax.legend(loc="lower right", fontsize=7.5)
+
+
+def _all(ax: Any, arrays: dict[str, Any]) -> None:
+    x, good = fractions(arrays), many(arrays)
+    narrow = np.arange(len(x)) >= np.flatnonzero(select(arrays, L=int(arrays["shapes"][0, 0]))).max() + 1
+    wide = arrays["shapes"][:, 2] >= least_dim(arrays)
+    for mask, mark, label in (
+        (wide & ~narrow, "o", f"L = {int(arrays['shapes'][0, 0])}"),
+        (narrow, "s", "M = 1, deep"),
+    ):
+        colour = mf.plotting.COLOURS["os".index(mark)]
+        ax.plot(x[mask], _root(arrays["own"][mask]), mark, color=colour, ms=4.5, label=label)
+    fit = power(x[good], arrays["own"][good])
+    ends = np.array([x[wide].min(), x[wide].max()])
+    ax.plot(ends, fit[2] * ends ** fit[0], color="#333333", lw=1.0, label=f"fit up to 1/2: {_text(fit)}")
+    ax.plot(ends, 1.7 * fit[2] * ends**0.5, "--", color="#777777", lw=1.0, label=r"theory: $\sqrt{D/(L M)}$")
+    _axes(ax, "$D/(L M)$", "All shapes, against L, M infinite")
+    ax.legend(loc="upper left", fontsize=7.5)
+
+
+def _limit(ax: Any, arrays: dict[str, Any]) -> None:
+    D = arrays["limit_dims"]
+    for key, colour, label in (
+        ("limit_error", mf.plotting.COLOURS[0], "h after training"),
+        ("first_output", mf.plotting.COLOURS[1], "outputs at the start"),
+    ):
+        fit = power(D[D >= 100], arrays[key][D >= 100])
+        ax.plot(D, _root(arrays[key]), "o", color=colour, ms=4.5, label=f"{label}: {_text(fit)}")
+        ends = np.array([100, D.max()])
+        ax.plot(ends, fit[2] * ends ** fit[0], color=colour, lw=1.0)
+    ax.plot(
+        D,
+        1.8 * _root(arrays["limit_error"])[-1] * np.sqrt(D[-1] / D),
+        "--",
+        color="#777777",
+        lw=1.0,
+        label="slope -1/2",
+    )
+    _axes(
+        ax,
+        "dimension $D$",
+        "L, M infinite: the limit of finite D against infinite D",
+        "root mean square difference",
+    )
+    ax.legend(loc="lower left", fontsize=7.5)
+
+
+def depth_fit(arrays: dict[str, Any]) -> tuple[float, float, float]:
+    """Exponent of the error of depth, from L = 4 on."""
+    L = arrays["depths"]
+    whole, left_out = biases(arrays["products"])
+    return fitted(L[L >= 4], whole[L >= 4], left_out[L >= 4])
+
+
+def _depth(ax: Any, arrays: dict[str, Any]) -> None:
+    L, errors = arrays["depths"], np.sqrt(np.maximum(biases(arrays["products"])[0], 0.0))
+    fit = depth_fit(arrays)
+    ax.plot(L, errors, "o", color=mf.plotting.COLOURS[0], ms=5, label=f"mean of seeds, L >= 4: {_text(fit)}")
+    ends = np.array([4, L.max()])
+    ax.plot(ends, fit[2] * ends ** fit[0], color=mf.plotting.COLOURS[0], lw=1.0)
+    single = np.sqrt(np.maximum(np.array([np.diag(one).mean() for one in arrays["products"]]), 0.0))
+    ax.plot(L, single, "x", color=mf.plotting.COLOURS[1], ms=5, label="one net")
+    ax.plot(L, 1.5 * errors[-1] * L[-1] / L, "--", color="#777777", lw=1.0, label="slope -1")
+    _axes(ax, "depth $L$ at fixed $L M$", "Error of depth: L M fixed, embeddings of infinite D")
+    _ticks(ax, L)
+    ax.legend(loc="lower left", fontsize=7.5)
+
+
+def _linear(ax: Any, arrays: dict[str, Any]) -> None:
+    y = arrays["y"]
+    k = np.arange(len(arrays["linear"]))
+    ax.plot(k, arrays["linear"] @ y / (y @ y), color="#333333", lw=1.6, label=r"$D = \infty$, exact")
+    for c, D in enumerate(LINEAR_DIMS):
+        colour = mf.plotting.COLOURS[c]
+        ax.plot(k, arrays["linear_finite"][c] @ y / (y @ y), color=colour, lw=1.0)
+        ax.plot(k, arrays["linear_nets"][c] @ y / (y @ y), "o", color=colour, ms=3.5, label=f"(20, 100, {D})")
+    ax.plot(k[:4], 0.128 * k[:4], color="#999999", lw=0.8, ls=":", label="0.128 a step")
+    ax.set_xlabel("step")
+    ax.set_ylabel(r"$f \cdot y / |y|^2$")
+    ax.set_title(r"Linear, $|x| = 0.8$, $\eta = 0.1$: nets, and L, M infinite (lines)")
+    ax.legend(loc="lower right", fontsize=7.5, title="net (L, M, D)", title_fontsize=7.5)
+
+
+# The claims -------------------------------------------------------------------------------------------------
+
+
+def claims(arrays: dict[str, Any]) -> list[Claim]:
+    """Exponents in M, D, L; the parts of the error; features that move; linear nets."""
+    good = many(arrays)
+    x = fractions(arrays)
+    over_M, over_D, over_L = (exponent(arrays, variable) for variable in "MDL")
+    together = power(x[good], arrays["own"][good])
+    D = arrays["limit_dims"]
+    finite = power(D[D >= 100], arrays["limit_error"][D >= 100])
+    first = power(D[D >= 100], arrays["first_output"][D >= 100])
+    deep_fit = depth_fit(arrays)
+    total = arrays["total"].mean(axis=1)
+    grid = select(arrays, L=int(arrays["shapes"][0, 0]))
+    narrowest = grid & select(arrays, M=int(arrays["shapes"][grid, 1].min()))
+    parts = (arrays["own"] + arrays["finite"]).mean(axis=1)[good] / total[good]
+    moved = np.sqrt(arrays["travelled"].mean(axis=1)[good])
+    y = arrays["y"]
+    nodes = fit_slope(arrays["nodes"], arrays["node_errors"])
+    return [
+        Claim.within("At fixed L and D the error in h falls like M^(-1/2): exponent", over_M[0], -0.5, absolute=0.05,
+                     source=PAPER),
+        Claim.within("at fixed L M it grows like D^(1/2) (against L, M infinite): exponent", over_D[0], 0.5,
+                     absolute=0.1, source=PAPER),
+        Claim.within("nets of width 1 fall like L^(-1/2): depth makes width: exponent", over_L[0], -0.5, absolute=0.1,
+                     source=PAPER),
+        Claim.within("all shapes with D/(L M) <= 1/2 on one line: exponent in D/(L M)", together[0], 0.5, absolute=0.05,
+                     source=PAPER),
+        Claim.below("with a 95 % interval that tells it from 0.4 and 0.6: half-width", np.abs(together[1]), 0.1,
+                    source=OWN),
+        Claim.within("L, M infinite: the limit of finite D tends to that of infinite D like D^(-1/2): exponent",
+                     finite[0], -0.5, absolute=0.1, source=PAPER),
+        Claim.within("With the mean over seeds taken, the error is of order 1/L: exponent from L = 4 on",
+                     deep_fit[0], -1.0, absolute=0.2, source=PAPER),
+        Claim.below("Squares of the errors of finite L, M and of finite D add up: largest relative deviation",
+                    np.abs(parts - 1).max(), 0.15, source=OWN),
+        Claim.above("At fixed L M there is a best D: error at the largest D over the least, narrowest nets",
+                    np.sqrt(total[narrowest][-1] / total[narrowest].min()), 1.3, source=PAPER),
+        Claim.below("In outputs the error of finite L, M does not grow with D, unlike in h: exponent in D",
+                    exponent(arrays, "D", "own_output")[0], 0.2, source=OWN),
+        Claim.above("Features move by order one whatever L, M, D with D/(L M) <= 1/2: least root mean square",
+                    moved.min(), 0.5, source=PAPER),
+        Claim.below("and the largest over the least", moved.max() / np.abs(moved.min()), 2.0, source=PAPER),
+        Claim.within("Linear nets, infinite, |x| = 0.8, eta = 0.1: f_1 = 0.128 y to rounding: f_1.y/|y|^2",
+                     arrays["linear"][1] @ y / (y @ y), 0.128, absolute=1e-13, source=PAPER),
+        Claim.below("and at finite D, in closed form: largest distance",
+                    np.abs(arrays["linear_finite"][:, 1] - arrays["linear_closed"]).max(), 1e-12, source=OWN),
+        Claim.within("where f_0 is not 0 but of order D^(-1/2): exponent", first[0], -0.5, absolute=0.1, source=OWN),
+        Claim.within("The Mean ODE by nodes and samples finds the limit at second order: exponent in nodes",
+                     nodes.slope, -2.0, absolute=0.2, source=OWN),
+    ]  # fmt: skip
