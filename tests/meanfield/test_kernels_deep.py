@@ -394,6 +394,12 @@ def test_points_that_coincide_with_different_labels() -> None:
         ({"y": np.ones(3)}, "y must have one row a point of X (4)"),
         ({"X_new": np.ones((2, 3))}, "X is (4, 5) and X_new is (2, 3)"),
         ({"t": -1.0}, "t must be a non-negative time"),
+        ({"X": np.ones((10**6, 5)), "y": np.ones(10**6)}, "predicting 2 points from 1,000,000 takes 59,6"),
+        ({"X": np.ones((10**6, 5)), "y": np.ones(10**6)}, "; take fewer points in X"),
+        (
+            {"X_new": np.broadcast_to(1.0, (10**6, 5)), "y": np.ones(4000), "X": np.ones((4000, 5))},
+            "X_new in parts",
+        ),
         ({"t": "late"}, "t must be a non-negative time"),
         ({"t": 1j}, "t must be a non-negative time"),
         ({"t": [0.0, 1.0]}, "t must be one non-negative time, or inf"),

@@ -95,6 +95,7 @@ class Serial:
         Parameters
         ----------
         X : array_like, (n, d), (n, length, channels) or (n, height, width, channels)
+            Images of one channel need its axis too, ``X[..., None]``: without it, columns would be channels.
         Z : array_like, (m, ...), optional
             X itself by default; both matrices are then exactly symmetric.
         block_bytes : int

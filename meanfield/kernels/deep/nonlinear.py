@@ -54,7 +54,7 @@ class ReLU(Activation):
     """``max(z, 0)``: arc-cosine kernels.
 
     Exactly parallel and opposite pairs are exact; where angles theta are below 1e-7 the tangent kernel has an error of
-    2e-8 relative to its size, by cancellation (angles below 6e-8 are taken as zero).
+    1e-8 a layer, relative to ``root(T(x, x) T(z, z))``, by cancellation (angles below 6e-8 are taken as zero).
     """
 
     def moments(self, S: Array, k: Array, other: Array) -> tuple[Array, Array]:

@@ -10,12 +10,17 @@ import numpy as np
 from meanfield.kernels._flow import KernelFlow
 from meanfield.kernels.deep.pairs import same
 from solvers import _check
+from solvers._memory import fits, machine_bytes
 from solvers._threads import one_blas_thread
 from solvers.errors import InputError
 from solvers.protocols import Array
 
 if TYPE_CHECKING:
     from meanfield.kernels.deep.network import Serial
+
+
+# Matrices held at a time: (n, n) ones with those of the eigensolver, and (points, n) ones.
+SQUARES, CROSSED = 8, 4
 
 
 class Prediction(NamedTuple):
@@ -39,6 +44,7 @@ def predict(network: Serial, X: Any, y: Any, X_new: Any, t: Any, reduction: str)
         raise InputError(
             f"X and X_new must hold points of one shape, but X is {points.shape} and X_new is {new.shape}"
         )
+    _refuse_too_large(len(points), len(new))
     _warn_of_conflicts(points, labels)
     S, T = network(points)
     S_new, T_new = network(new, points)
@@ -46,6 +52,17 @@ def predict(network: Serial, X: Any, y: Any, X_new: Any, t: Any, reduction: str)
     A = KernelFlow(T, np.eye(len(points)), reduction=reduction).predict(t, T_new)
     variance = network.variance(new) - 2.0 * np.einsum("ij,ij->i", A, S_new) + np.einsum("ij,ij->i", A @ S, A)
     return Prediction(A @ labels, np.maximum(variance, 0.0))
+
+
+def _refuse_too_large(n: int, m: int) -> None:
+    """Refuse predictions whose kernels, eigenvectors and what is made of them cannot be held."""
+    data, needed = 8.0 * SQUARES * n * n, 8.0 * (SQUARES * n * n + CROSSED * n * m)
+    if not fits(needed):
+        raise InputError(
+            f"predicting {m:,} points from {n:,} takes {needed / 2**30:,.1f} GiB for kernels and eigenvectors, and "
+            f"this machine has {machine_bytes() / 2**30:,.1f}; take "
+            + ("X_new in parts" if fits(data) else "fewer points in X")
+        )
 
 
 def _warn_of_conflicts(X: Array, labels: Array) -> None:
