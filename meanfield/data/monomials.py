@@ -34,6 +34,8 @@ class Monomials:
 
     Attributes
     ----------
+    sets : tuple of tuples
+        The same, each with its coordinates rising.
     coordinates : tuple of int
         Those that h depends on, P of them, rising.
 
@@ -42,7 +44,7 @@ class Monomials:
     InputError
     """
 
-    sets: tuple[Set, ...]
+    sets: Any
     coefficients: Any = None
     coordinates: tuple[int, ...] = field(init=False)
 

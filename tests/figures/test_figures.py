@@ -54,6 +54,7 @@ PUBLISHED = [
     "rotskoff_2019_birth_death",
     "sgd_to_flow",
     "shi_su_jordan_2020_rates",
+    "staircase_2022",
     "tokens_2024_clusters",
     "woodworth_2020_bias",
     "zweig_bruna_2020_symmetric",
@@ -70,6 +71,7 @@ HEAVY = {
     "rotskoff_2018_width",
     "sgd_to_flow",
     "shi_su_jordan_2020_rates",
+    "staircase_2022",
     "woodworth_2020_bias",
 }
 
