@@ -80,6 +80,23 @@ def test_a_step_is_the_gradient_times_the_size(
     assert net.features(weights, X).shape == (5, 7, 6)
 
 
+def test_a_step_of_descent_is_one_of_euler_along_the_flow(rng: np.random.Generator) -> None:
+    net = R.ResNet(2, 1, depth=4, width=3, dim=6, scale=1.5)
+    X, y, rates = rng.standard_normal((3, 2)), rng.standard_normal(3), {"U": 0.0, "V": 0.5}
+    for one in (net, R.MeanODE.of(net, nodes=4, points=16)):
+        start = one.init(rng=1)
+        euler, descent = (
+            solvers.integrate(flow, start, 0.2, **options).final
+            for flow, options in (
+                (R.GradientFlow(one, X, y, rates=rates), {"method": solvers.Euler(step=0.2)}),
+                (R.GradientDescent(one, X, y, 0.2, rates=rates), {}),
+            )
+        )
+        np.testing.assert_array_equal(descent.U, start.U)
+        # sums of some tens of numbers of order ten
+        np.testing.assert_allclose(euler.flat, descent.flat, rtol=0, atol=1e-12)
+
+
 def test_descent_with_small_steps_is_the_flow(rng: np.random.Generator) -> None:
     net = R.ResNet(2, 1, depth=4, width=3, dim=6)
     X, y, weights = rng.standard_normal((3, 2)), rng.standard_normal(3), net.init(rng=0)
@@ -286,6 +303,7 @@ GOOD = NET.init(rng=0)
         (lambda: R.MeanODE.of(NET, nodes=2), "nodes"),
         (lambda: R.MeanODE.of(NET, points=5), "points must be at least 12"),
         (lambda: R.MeanODE.of(GOOD), "net must be"),
+        (lambda: R.MeanODE(2, 1, 20, 50, 100), "MeanODE.of"),
         (lambda: R.MeanODE.of(NET).init(embeddings=3), "embeddings must be Weights"),
         (lambda: R.MeanODE.of(NET).init(embeddings=(np.ones((4, 2)), np.ones((4, 2)))), "embeddings must be W_E"),
         (lambda: R.linear_limit(NET, np.ones((3, 2)), np.ones(3), 1, 0.1), "identity"),

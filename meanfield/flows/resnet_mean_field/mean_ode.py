@@ -67,6 +67,15 @@ class MeanODE(ResNet):
     0.128
     """
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        span = self.d_in + self.d_out
+        if self.dim != span or self.depth < 3 or self.width < 4 * span:
+            raise InputError(
+                f"a limit has dim={span}, the span of the embeddings, depth of at least 3 nodes and width of at least "
+                f"{4 * span} points; make it with MeanODE.of(net)"
+            )
+
     @classmethod
     def of(cls, net: Any, nodes: int = 65, points: int = 1024) -> MeanODE:
         """The limit of a network.
