@@ -97,7 +97,7 @@ class Serial:
         X : array_like, (n, d), (n, length, channels) or (n, height, width, channels)
             Images of one channel need its axis too, ``X[..., None]``: without it, columns would be channels.
         Z : array_like, (m, ...), optional
-            X itself by default; both matrices are then exactly symmetric.
+            X by default; both matrices are then exactly symmetric.
         block_bytes : int
             Memory for the pairs at work, at least one.
 
@@ -106,6 +106,7 @@ class Serial:
         InputError
         """
         points = _check.array(X, "X", ndim=(2, 3, 4))
+        Z = None if Z is X else Z
         others = points if Z is None else _check.array(Z, "Z", ndim=(2, 3, 4))
         if others.shape[1:] != points.shape[1:]:
             raise InputError(
