@@ -289,6 +289,26 @@ def compilation(quick: bool) -> Part:
     return part
 
 
+def deep(quick: bool) -> Part:
+    part = Part()
+
+    def work() -> None:
+        cut = ["--runs", "3", "--seconds", "0.05", "--nets", "dense:100", "resnet:100", "conv1d:100"]
+        for row in run("deep.py", *(cut if quick else []), minutes=10):
+            shape = f"n = {row['n']}, {row['weights']} weights"
+            line = Row(f"full-batch step, {row['net']}", shape, "float64", f"{row['ours_ms']:.3g} ms")
+            if "missing" in row:
+                line.cells["torch"] = ("-", None, None)
+                line.note = row["missing"]
+            else:
+                line.cells["torch"] = (f"{row['torch_ms']:.3g} ms", row["ratio"], None)
+                line.note = "" if row["agrees"] else f"DISAGREES by {row['apart']:.1e}"
+            part.rows.append(line)
+
+    attempt(part, "deep networks", work)
+    return part
+
+
 def density(quick: bool) -> Part:
     part = Part()
     goals = {"fplanck, 200 cells": 1000.0, "fplanck, 96 x 96": 20.0, "1e5 particles": 100.0}
@@ -437,6 +457,7 @@ PARTS: dict[str, Callable[[bool], Part]] = {
     "compilation": compilation,
     "reference": reference,
     "margins": margins,
+    "deep": deep,
     "density": density,
     "stiff": stiff,
     "figures": figures,
