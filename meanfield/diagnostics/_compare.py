@@ -140,9 +140,9 @@ def compare(
     Parameters
     ----------
     run, other : Run
-        Of flows of one objective, say a Wasserstein flow and SGD from the same start, or ``run.linearized()``. One of
-        them may be loaded from a file. With ``keep="all"`` in both, all common save times are compared, else the first
-        and last.
+        Of flows of one objective, say a Wasserstein flow and SGD from the same start, or ``run.linearized()``; or of
+        one problem of deep networks, whose predictions are compared. One of them may be loaded from a file. With
+        ``keep="all"`` in both, all common save times are compared, else the first and last.
     X : array_like, (n, d), optional
         Inputs at which predictions are compared; the objective's data by default. With X, the runs may have
         different objectives of the same network (a population and a sample); the objectives are then not compared.
@@ -217,6 +217,9 @@ def predictor(objective: Any, X: Any) -> tuple[Callable[[Any], Array], int]:
                 f"{type(objective).__name__} has no data on which predictions could be compared; pass X="
             )
         return objective.predict, int(objective.X.shape[0])
+    if hasattr(objective, "net"):
+        points = objective.net.check_inputs(X)
+        return lambda weights: np.asarray(objective.predict(weights, points)), len(points)
     network = getattr(objective, "network", None)
     if network is None:
         raise InputError(f"{type(objective).__name__} has no network, so X= cannot be used")
@@ -244,6 +247,12 @@ def cloud_distance(
     """The function (mu, nu) -> W2 for clouds like these two, and in words how it computes; None and why not."""
     if distance == "none":
         return None, "not asked for"
+    if _is_deep(mu) or _is_deep(nu):
+        if distance != "auto":
+            raise InputError(
+                f"distance={distance!r} is one of particle clouds; weights of a deep network are none"
+            )
+        return None, "left out: weights of a deep network are no cloud"
     curved = space is not None and not isinstance(space, Euclidean)
     if distance == "auto":
         for one, two in all_pairs or [(mu, nu)]:
@@ -282,8 +291,19 @@ def _check_run(run: Any, name: str) -> None:
         raise InputError(
             f"{name} must be a run, as integrate or mf.train returns it, not {type(run).__name__}"
         )
-    if not run.states or not all(isinstance(state, ParticleMeasure) for state in run.states):
-        raise InputError(f"{name} must hold particle measures as states; compare() is for particle flows")
+    if not run.states or not all(
+        isinstance(state, ParticleMeasure) or _is_deep(state) for state in run.states
+    ):
+        raise InputError(
+            f"{name} must hold particle measures or weights of a deep network as states; compare() is for their flows"
+        )
+
+
+def _is_deep(state: Any) -> bool:
+    """Whether a state is the weights of a deep network."""
+    from meanfield.finite.deep.weights import Weights
+
+    return isinstance(state, Weights)
 
 
 def _description(run: Any) -> Mapping[str, Any] | None:
@@ -338,7 +358,8 @@ def _common_objective(run: Any, other: Any, has_inputs: bool) -> Any:
         raise InputError(
             "neither run knows its objective, which files do not hold; use run.attach(flow) on a loaded run"
         )
-    check_functional(known)
+    if not hasattr(known, "net"):
+        check_functional(known)
     if not has_inputs:
         difference = _same_objective(run, other)
         if difference is not None:

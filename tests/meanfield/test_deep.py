@@ -208,6 +208,45 @@ def test_the_formulas_of_the_papers_networks(rng: np.random.Generator) -> None:
         assert net.gradient(weights, X, np.ones((5, 2)))["W0"].any()  # frozen layers have one too
 
 
+@pytest.mark.parametrize("parametrization", ["ntk", "standard", "mean_field"])
+def test_the_table_of_parametrizations(parametrization: str, rng: np.random.Generator) -> None:
+    """f by the formulas of the table, with biases, variances and branches that are not 1; biases by their law."""
+    X, settings = rng.standard_normal((5, 3)), {"bias": True, "w_var": 1.7, "b_var": 0.3}
+    shift = 1.0 if parametrization == "standard" else np.sqrt(0.3)
+
+    def linear(i: int, w: Any, u: Any) -> Any:
+        W, b = w[f"W{i}"], shift * w[f"b{i}"] if f"b{i}" in w.shapes else 0.0
+        factor = 1.0 if parametrization == "standard" else np.sqrt(1.7 / u.shape[1])
+        if parametrization == "mean_field" and i in (0, 3):
+            factor = 1.0 if i == 0 else 1.0 / u.shape[1]
+        return factor * u @ W.T + b
+
+    for skip in (None, "pre", "post"):
+        more = {} if skip is None else {"skip": skip, "branch": 0.7}
+        net: Any = (deep.ResNet if skip else deep.Dense)(
+            (3, 6, 6, 6, 2), "tanh", parametrization, **settings, **more
+        )
+        w = net.init(rng=0)
+        z = linear(0, w, X)
+        h = np.tanh(z)
+        for i in (1, 2):
+            before = {None: 0.0, "pre": z, "post": h}[skip]
+            z = before + (0.7 if skip else 1.0) * linear(i, w, h)
+            h = np.tanh(z)
+        np.testing.assert_allclose(net.predict(w, X), linear(3, w, h), rtol=0, atol=1e-14)  # rounding
+    b = deep.Dense((2, 5000, 1), "relu", parametrization, **settings).init(rng=0)["b0"]
+    # 4 standard deviations of a variance of so many samples
+    assert abs(np.var(b) / (0.3 if parametrization == "standard" else 1.0) - 1) < 4 * np.sqrt(2 / 5000)
+
+
+def test_slope_at_the_kink_is_zero() -> None:
+    """relu'(0) = 0, as in `mf.ReLU` and in PyTorch: units at 0 do not move."""
+    net = deep.Dense((2, 4, 1), bias=True)
+    w = deep.Weights({"W0": np.ones((4, 2)), "b0": np.zeros(4), "W1": np.ones((1, 4)), "b1": np.ones(1)})
+    moved = net.gradient(w, [[1.0, -1.0]], [1.0])
+    assert not moved["W0"].any() and not moved["b0"].any() and moved["b1"].all()
+
+
 def test_sizes_at_the_start() -> None:
     net = deep.Dense((50, 400, 300, 20), parametrization="allen_zhu")
     A, W, B = net.init(rng=0)
@@ -417,6 +456,12 @@ def test_a_run_knows_its_problem(rng: np.random.Generator, tmp_path: Path, monke
     np.testing.assert_array_equal(
         again.final.flat, solvers.integrate(flow, run.initial, 1.0, save=3).final.flat
     )
+    gap = run.predict() - again.predict()
+    compared = mf.compare(run, again)
+    assert compared.sup[-1] == np.abs(gap).max() > 0.0 and "no cloud" in compared.transport
+    assert mf.compare(run, again, X=X[:2]).sup[-1] == pytest.approx(np.abs(gap[:2]).max(), rel=1e-12)
+    with pytest.raises(InputError, match="one of particle clouds"):
+        mf.compare(run, again, distance="exact")
     run.save(tmp_path / "run.npz")
     monkeypatch.delitem(_files._KINDS, "deep weights")
     importlib.reload(mf.finite)  # all that a process which never met a deep network has imported
