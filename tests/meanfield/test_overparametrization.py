@@ -249,6 +249,20 @@ def test_notes_say_what_limits_the_comparison(found: Any) -> None:
     assert "no fit: 2 save(s)" in str(none)
 
 
+def test_weighted_data_and_fresh_batches() -> None:
+    net, weights = deep.Dense((5, 8, 8, 8, 1), parametrization="allen_zhu"), [1.0, 0.0, 2.0, 3.0, 1.0]
+    problem = deep.Problem(net, X, SIGNS, sample_weight=weights)
+    flow = deep.SGD(problem, 0.01, batch=3, sampler=lambda rng, size: (X[:size], SIGNS[:size]))
+    found = mf.overparametrization.report(solvers.integrate(flow, net.init(rng=0), 0.05, save=6))
+    kept = [0, 2, 3, 4]
+    K = net.tangent_kernel(net.init(rng=0), X[kept])
+    assert found.points == 4 and found.delta == ends.separation(X[kept])
+    # w = 1/7 and 3/7 at least and at most
+    assert found.kernel_rates[0] == pytest.approx(2 / 7 * np.linalg.eigvalsh(K)[0])
+    assert found.stable_step == pytest.approx(2 / (3 / 7 * np.linalg.eigvalsh(K)[-1]))
+    assert "fresh samples" in str(found) and "unequal weights" in str(found)
+
+
 def test_accuracy_needs_classes() -> None:
     net = deep.Dense((5, 8, 8, 1))
     assert np.isnan(mf.overparametrization.report(trained(net, y=SIGNS * 0.5)).accuracy)

@@ -12,6 +12,7 @@ from meanfield.diagnostics._overparametrization.outcome import Overparametrizati
 from meanfield.finite.deep import SGD, GradientFlow, Weights
 from meanfield.finite.deep.network import require_memory
 from solvers import _check
+from solvers._reduction import datum_weights
 from solvers._rng import generator
 from solvers.errors import InputError
 from solvers.protocols import Array
@@ -72,20 +73,25 @@ def report(
     fitted_on = decay.checked_window(window)
     start, end = _ends(run, net)
     objective = _objective(run)
-    pair = ends.contradiction(problem.X, problem.y)
+    weight = problem.sample_weight
+    # a datum of weight zero does not exist
+    rows = np.arange(len(problem.X)) if weight is None else np.flatnonzero(weight)
+    X = problem.X[rows]
+    pair = ends.contradiction(X, problem.y[rows])
     if pair is not None:
         raise InputError(
-            f"rows {pair[0]} and {pair[1]} of X coincide, but their labels differ: delta = 0, and no width reaches "
-            "zero loss; remove one of the two"
+            f"rows {rows[pair[0]]} and {rows[pair[1]]} of X coincide, but their labels differ: delta = 0, and no width "
+            "reaches zero loss; remove one of the two"
         )
     level = 0.01 * objective[0] if goal is None else float(_check.number(goal, "goal", positive=True))
-    before, after, on = _kernels(problem, start, end, points, rng)
+    before, after, on = _kernels(net, X, start, end, points, rng)
     spectra = [np.linalg.eigvalsh(kernel)[::-1].clip(min=0.0) for kernel in (before, after)]
     movement = ends.movement(net, start, end)
     times, losses, speeds = _gradients(run, problem)
-    sizes = ends.last_sizes(net, start, problem.X)
+    sizes = ends.last_sizes(net, start, X)
     change, size = after - before, spectra[0][0]
-    lengths = np.linalg.norm(problem.X.reshape(len(problem.X), -1), axis=1)
+    lengths = np.linalg.norm(X.reshape(len(X), -1), axis=1)
+    convexity, curvature = _curvatures(problem, rows)
     return OverparametrizationReport(
         network=repr(net),
         parametrization=net.parametrization,
@@ -93,13 +99,16 @@ def report(
         method=type(moved).__name__,
         status=run.status.name,
         widths=tuple(layer.out for layer in net.layers[:-1]),
-        points=len(problem.X),
+        points=len(X),
         outputs=net.outputs,
         kernel_points=on,
-        reduction=_scale(problem),
-        curvature=_curvature(problem),
+        reduction=float(len(X)) if getattr(problem.loss, "reduction", "mean") == "mean" else 1.0,
+        convexity=convexity,
+        curvature=curvature,
         step=float(getattr(moved, "step_size", math.nan)),
         batch=getattr(moved, "batch", None),
+        fresh=getattr(moved, "sampler", None) is not None,
+        weighted=weight is not None and bool(np.ptp(weight[rows]) > 0.0),
         steps=int(run.stats.get("steps", 0)),
         goal=level,
         t=np.array(run.t, dtype=np.float64),
@@ -114,7 +123,7 @@ def report(
         relative_frobenius=float(
             _over(np.linalg.norm(movement.frobenius), np.linalg.norm(movement.frobenius_start))
         ),
-        flips_by_layer=ends.flips(net, start, end, problem.X),
+        flips_by_layer=ends.flips(net, start, end, X),
         kernel_change=float(np.linalg.norm(change) / np.linalg.norm(before)) if size > 0.0 else math.nan,
         kernel_change_spectral=float(np.abs(np.linalg.eigvalsh(change)).max() / size)
         if size > 0.0
@@ -123,7 +132,7 @@ def report(
         eigenvalues_end=spectra[1],
         gradient_times=times,
         gradients=_over(speeds, losses),
-        delta=ends.separation(problem.X),
+        delta=ends.separation(X),
         length_low=float(lengths.min()),
         length_high=float(lengths.max()),
         hidden_low=float(sizes.min(initial=math.inf)),
@@ -140,7 +149,9 @@ def _flow(run: Any, flow: Any) -> Any:
     if isinstance(found, (SGD, GradientFlow)):
         return found
     if found is None:
-        raise InputError("this run was loaded from a file, which does not hold its problem: pass flow=")
+        raise InputError(
+            "this run was loaded from a file, which does not hold its problem: pass flow=, or report on run.attach(flow)"
+        )
     what = "flow" if flow is not None else "run"
     raise InputError(
         f"{what} must be one of mf.finite.deep.SGD or GradientFlow, not of {type(found).__name__}; mf.regime reports "
@@ -174,20 +185,22 @@ def _objective(run: Any) -> Array:
     return values
 
 
-def _kernels(problem: Any, start: Weights, end: Weights, points: Any, rng: Any) -> tuple[Array, Array, int]:
+def _kernels(
+    net: Any, X: Array, start: Weights, end: Weights, points: Any, rng: Any
+) -> tuple[Array, Array, int]:
     """Tangent kernels of both ends on the data, or on a few of them."""
-    n, few = len(problem.X), problem.X
+    n, few = len(X), X
     if points is not None:
         count = _check.number(points, "points", positive=True, integer=True)
         if count < n:
             chosen = generator(rng, "overparametrization").choice(n, size=count, replace=False)
-            few = problem.X[np.sort(chosen)]
-    rows = len(few) * problem.net.outputs
+            few = X[np.sort(chosen)]
+    rows = len(few) * net.outputs
     # both, their difference, and what the eigenvalues need
     require_memory(
         8.0 * 4 * rows**2, f"tangent kernels of {rows} predictions", "a part of the data: points=1000"
     )
-    before, after = (problem.net.tangent_kernel(weights, few) for weights in (start, end))
+    before, after = (net.tangent_kernel(weights, few) for weights in (start, end))
     return before, after, len(few)
 
 
@@ -200,16 +213,16 @@ def _gradients(run: Any, problem: Any) -> tuple[Array, Array, Array]:
     return np.array(times, dtype=np.float64), np.array(losses), np.array(speeds)
 
 
-def _scale(problem: Any) -> float:
-    """What makes the loss a sum over data as the theorem has it: n for a mean."""
-    return float(len(problem.X)) if getattr(problem.loss, "reduction", "mean") == "mean" else 1.0
-
-
-def _curvature(problem: Any) -> float:
-    """The Lipschitz constant of the loss's gradient in the predictions; NaN where there is none."""
-    bound = getattr(problem.loss, "curvature_bound", None)
-    found = None if bound is None else bound(len(problem.X))
-    return math.nan if found is None else float(found)
+def _curvatures(problem: Any, rows: Any) -> tuple[float, float]:
+    """Least (of the squared loss, else NaN) and largest second derivative of the loss in a prediction."""
+    loss, weight = problem.loss, problem.sample_weight
+    least = math.nan
+    if loss.kind == "squared":
+        each = np.broadcast_to(datum_weights(loss.reduction, problem.y, weight), problem.y.shape)
+        least = float(each[rows].min())
+    bound = getattr(loss, "curvature_bound", None)
+    found = None if bound is None else bound(len(problem.X), weight)
+    return least, math.nan if found is None else float(found)
 
 
 def _accuracy(problem: Any, end: Weights) -> float:

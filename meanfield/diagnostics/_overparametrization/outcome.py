@@ -27,14 +27,16 @@ class OverparametrizationReport(Mapping[str, float]):
     widths : tuple of int
         Of the hidden layers, channels of convolutions.
     points, outputs, kernel_points : int
-        Data, outputs, and the data that kernels were compared on.
+        Data (of positive weight), outputs, and the data that kernels were compared on.
     reduction : float
         n where the loss is a mean over data, else 1: the theorem's loss is a sum.
-    curvature : float
-        Lipschitz constant of the loss's gradient in the predictions.
+    convexity, curvature : float
+        Least and largest second derivative of the loss in a prediction; the least of the squared loss only.
     step : float
         Of SGD; NaN for flows.
     batch : int or None
+    fresh, weighted : bool
+        Whether batches were fresh samples of a population; whether data have unequal weights.
     steps : int
     goal : float
         A loss that counts as converged.
@@ -78,9 +80,12 @@ class OverparametrizationReport(Mapping[str, float]):
     outputs: int
     kernel_points: int
     reduction: float
+    convexity: float
     curvature: float
     step: float
     batch: int | None
+    fresh: bool
+    weighted: bool
     steps: int
     goal: float
     t: Array
@@ -162,15 +167,15 @@ class OverparametrizationReport(Mapping[str, float]):
 
     @property
     def kernel_rates(self) -> tuple[float, float]:
-        """``2 c lambda_min(K)`` at start and end: the slowest rate of the squared loss for a frozen kernel."""
-        if self.loss != "squared" or self.kernel_points < self.points:
+        """``2 convexity lambda_min(K)`` at start and end: no rate of a frozen kernel is below; of the squared loss."""
+        if self.kernel_points < self.points:
             return math.nan, math.nan
-        factor = 2.0 * self.curvature
+        factor = 2.0 * self.convexity
         return factor * float(self.eigenvalues_start[-1]), factor * float(self.eigenvalues_end[-1])
 
     @property
     def stable_step(self) -> float:
-        """``2/(c lambda_max(K_0))``, beyond which descent on a frozen kernel grows; needs the kernel of all data."""
+        """``2/(curvature lambda_max(K_0))``, beyond which descent on a frozen kernel of all data grows."""
         largest = float(self.eigenvalues_start[0])
         if self.kernel_points < self.points or not largest > 0.0:
             return math.nan

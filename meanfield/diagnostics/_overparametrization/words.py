@@ -164,6 +164,10 @@ def notes(found: OverparametrizationReport) -> list[str]:
         )
     if found.loss != "squared":
         said.append(f"the theorem's bounds are stated for the squared loss, this is the {found.loss} loss")
+    if found.fresh:
+        said.append("batches were fresh samples of a population, where the theorem has the data of the loss")
+    if found.weighted:
+        said.append("data have unequal weights, where the theorem counts them alike")
     if len(set(found.widths)) > 1:
         said.append(f"hidden layers have widths {found.widths}; m is the smallest")
     if found.delta == 0.0:
