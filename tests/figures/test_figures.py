@@ -21,6 +21,7 @@ FILMS = [
 ]
 PUBLISHED = [
     "allen_zhu_2019_convergence",
+    "allen_zhu_2019_width",
     "arora_2018_exact",
     "bach_chizat_2021_interpolation",
     "chen_2020_clt",
@@ -62,6 +63,7 @@ PUBLISHED = [
 
 # Ten seconds and more, with what they compile: tests of their own compute them small, `-m slow` as they are.
 HEAVY = {
+    "allen_zhu_2019_width",
     "free_energy_landscape",
     "gopalani_mukherjee_2022_sgd",
     "karmakar_mukherjee_2020_poison",

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from meanfield.diagnostics._overparametrization.entry import report
+from meanfield.diagnostics._overparametrization.entry import dissipation, report
 from meanfield.diagnostics._overparametrization.outcome import OverparametrizationReport
 from meanfield.diagnostics._overparametrization.powers import WidthSlope, WidthSlopes, slopes
 
-__all__ = ["OverparametrizationReport", "WidthSlope", "WidthSlopes", "report", "slopes"]
+__all__ = ["OverparametrizationReport", "WidthSlope", "WidthSlopes", "dissipation", "report", "slopes"]

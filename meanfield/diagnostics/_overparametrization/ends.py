@@ -17,6 +17,8 @@ from solvers.protocols import Array
 BLOCK = 16_000_000
 # Matrices up to this size go through all their singular values.
 SMALL = 256
+# Relative, of singular values of large ones.
+TOLERANCE = 1e-7
 
 
 class Movement(NamedTuple):
@@ -49,7 +51,7 @@ def spectral_norm(A: Array) -> float:
         return 0.0
     # a fixed start with something of everything: equal matrices have equal bits
     first = np.cos(math.sqrt(2.0) * np.arange(min(A.shape)) ** 2)
-    return float(svds(A, k=1, tol=1e-9, v0=first, return_singular_vectors=False)[0])
+    return float(svds(A, k=1, tol=TOLERANCE, v0=first, return_singular_vectors=False)[0])
 
 
 def flips(net: Network, start: Weights, end: Weights, X: Array) -> Array:
@@ -115,5 +117,6 @@ def contradiction(X: Array, y: Array) -> tuple[int, int] | None:
 @one_blas_thread()
 def dissipation(problem: Any, weights: Weights) -> float:
     """``sum_l rate_l |grad_l F|^2``, the speed at which the gradient flow lowers the loss."""
-    gradient = problem.gradient(weights).flat
-    return float(np.add.reduce(np.square(gradient) * problem.net.rates))
+    net, gradient = problem.net, problem.gradient(weights)
+    parts = ((net.layers[int(name[1:])].rate, gradient[name]) for name in net.shapes)
+    return float(sum(rate * np.vdot(part, part) for rate, part in parts if rate))

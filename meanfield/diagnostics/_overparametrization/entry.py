@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from meanfield.diagnostics._overparametrization import decay, ends
 from meanfield.diagnostics._overparametrization.outcome import OverparametrizationReport
-from meanfield.finite.deep import SGD, GradientFlow, Weights
+from meanfield.finite.deep import SGD, GradientFlow, Problem, Weights
 from meanfield.finite.deep.network import require_memory
 from solvers import _check
 from solvers._reduction import datum_weights
@@ -33,8 +34,8 @@ def report(
     Parameters
     ----------
     run : Trajectory
-        Of `mf.finite.deep.SGD` or `mf.finite.deep.GradientFlow`. Gradients are looked at at all states that it kept:
-        ``keep="all"`` says more than the two ends.
+        Of `mf.finite.deep.SGD` or `mf.finite.deep.GradientFlow`. Gradients are those of all states that it kept (two,
+        or all with ``keep="all"``), or those that it recorded, see `dissipation`.
     flow : SGD or GradientFlow, optional
         Of a run that was loaded from a file, which does not hold it.
     window : pair of float, optional
@@ -123,6 +124,7 @@ def report(
         relative_frobenius=float(
             _over(np.linalg.norm(movement.frobenius), np.linalg.norm(movement.frobenius_start))
         ),
+        frozen_movement=_frozen_movement(problem, start, before, spectra[0]) if on == len(X) else math.nan,
         flips_by_layer=ends.flips(net, start, end, X),
         kernel_change=float(np.linalg.norm(change) / np.linalg.norm(before)) if size > 0.0 else math.nan,
         kernel_change_spectral=float(np.abs(np.linalg.eigvalsh(change)).max() / size)
@@ -150,7 +152,8 @@ def _flow(run: Any, flow: Any) -> Any:
         return found
     if found is None:
         raise InputError(
-            "this run was loaded from a file, which does not hold its problem: pass flow=, or report on run.attach(flow)"
+            "this run was loaded from a file, which does not hold its problem: pass flow=, or report on "
+            "run.attach(flow)"
         )
     what = "flow" if flow is not None else "run"
     raise InputError(
@@ -204,8 +207,29 @@ def _kernels(
     return before, after, len(few)
 
 
+def dissipation(problem: Any) -> Callable[[Any], float]:
+    """``sum_l rate_l |grad_l F|^2`` as a function of the weights, for runs too large to keep all their states.
+
+    ``solvers.integrate(flow, weights, t_end, record={"dissipation": mf.overparametrization.dissipation(problem)})``:
+    reports then take gradients from this record. Along a gradient flow it is -dF/dt.
+
+    Parameters
+    ----------
+    problem : mf.finite.deep.Problem
+
+    Raises
+    ------
+    InputError
+    """
+    if not isinstance(problem, Problem):
+        raise InputError(f"problem must be a mf.finite.deep.Problem(net, X, y), not {type(problem).__name__}")
+    return lambda weights: ends.dissipation(problem, weights)
+
+
 def _gradients(run: Any, problem: Any) -> tuple[Array, Array, Array]:
-    """Time, loss and speed of its fall at the states that were kept."""
+    """Time, loss and speed of its fall at the states that were recorded or kept."""
+    if "dissipation" in run:
+        return np.array(run.t), np.array(run["objective"]), np.array(run["dissipation"])
     states = run.states
     times = run.t if len(states) == len(run.t) else run.t[[0, -1]]
     losses = [problem.value(state) for state in states]
@@ -223,6 +247,18 @@ def _curvatures(problem: Any, rows: Any) -> tuple[float, float]:
     bound = getattr(loss, "curvature_bound", None)
     found = None if bound is None else bound(len(problem.X), weight)
     return least, math.nan if found is None else float(found)
+
+
+def _frozen_movement(problem: Any, start: Weights, kernel: Array, spectrum: Array) -> float:
+    """``root <r, K_0^-1 r>``, r = y - f at the start; NaN where another loss, rates or biases make it another."""
+    net = problem.net
+    plain = all(layer.rate in (0.0, 1.0) and not layer.bias for layer in net.layers)
+    if problem.loss.kind != "squared" or not plain or len(kernel) != problem.y.size:
+        return math.nan
+    if not spectrum[-1] > spectrum.size * np.finfo(float).eps * spectrum[0]:
+        return math.nan
+    residual = (problem.y - problem.predict(start)).reshape(-1)
+    return math.sqrt(float(residual @ np.linalg.solve(kernel, residual)))
 
 
 def _accuracy(problem: Any, end: Weights) -> float:

@@ -54,14 +54,18 @@ class OverparametrizationReport(Mapping[str, float]):
         In units of ``|W_0|``.
     relative_frobenius : float
         Over all layers that move together.
+    frozen_movement : float
+        ``root <y - f, K_0^-1 (y - f)>`` at the start: how far weights move to zero squared loss by the gradient flow
+        of a kernel that stays as it was. NaN for other losses and mean-field rates.
     flips_by_layer : ndarray, (hidden layers,)
         Share of (unit, position, datum) whose preactivation changed its sign.
     kernel_change, kernel_change_spectral : float
         ``|K_T - K_0|/|K_0|`` of the tangent kernel, Frobenius and spectral norm.
     eigenvalues_start, eigenvalues_end : ndarray, (kernel_points outputs,)
         Of the tangent kernel, descending.
-    gradient_times, gradients : ndarray, (kept states,)
-        ``sum_l rate_l |grad_l F|^2 / F`` at the states that the run kept; the rate of decay of a gradient flow there.
+    gradient_times, gradients : ndarray, (states,)
+        ``sum_l rate_l |grad_l F|^2 / F`` at the states that the run kept, or where it recorded it; the rate of decay of
+        a gradient flow there.
     delta : float
         ``min |x_i - x_j|`` over pairs of data.
     length_low, length_high : float
@@ -98,6 +102,7 @@ class OverparametrizationReport(Mapping[str, float]):
     relative_spectral_by_layer: Array
     relative_frobenius_by_layer: Array
     relative_frobenius: float
+    frozen_movement: float
     flips_by_layer: Array
     kernel_change: float
     kernel_change_spectral: float
@@ -243,6 +248,7 @@ class OverparametrizationReport(Mapping[str, float]):
             "r_squared": self.decay.r_squared, "contraction": self.contraction,
             "kernel_rate_start": slow[0], "kernel_rate_end": slow[1], "accuracy": self.accuracy,
             "spectral": self.spectral, "frobenius": self.frobenius,
+            "frozen_movement": self.frozen_movement,
             "relative_spectral": self.relative_spectral, "relative_frobenius": self.relative_frobenius,
             "flips": self.flips, "flips_ratio": self.flips_ratio,
             "kernel_change": self.kernel_change, "kernel_change_spectral": self.kernel_change_spectral,

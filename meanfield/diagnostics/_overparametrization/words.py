@@ -78,6 +78,7 @@ def _movement(found: OverparametrizationReport) -> list[tuple[str, str, str]]:
             _named(found.layers, found.spectral_by_layer) + f" (root m omega: {m * found.spectral:.3g})",
         ),
         ("|dW|_F, by layer", f"small{size}", _named(found.layers, found.frobenius_by_layer)),
+        ("... all, and with a frozen kernel", "", f"{found.frobenius:.3g}, {_number(found.frozen_movement)}"),
         (
             "|dW|_2/|W_0|_2, by layer",
             f"small{size}",
@@ -179,7 +180,9 @@ def notes(found: OverparametrizationReport) -> list[str]:
             f"the theorem has |x| = 1, here |x| is in [{found.length_low:.3g}, {found.length_high:.3g}]"
         )
     if len(found.gradients) == 2:
-        said.append('gradients were looked at at the two ends of the run only; keep="all" keeps more states')
+        said.append(
+            'gradients were looked at at the two ends of the run only; keep="all" or a record sees more (dissipation)'
+        )
     if found.kernel_points < found.points:
         said.append(
             f"kernels were compared on {found.kernel_points} of {found.points} points; the smallest eigenvalue on all "
