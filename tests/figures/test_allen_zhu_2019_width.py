@@ -1,4 +1,4 @@
-"""The mathematics inside the figure on powers of the width: its data, its stop rule, bad settings."""
+"""The mathematics inside the figure on powers of the width: its stop rule, a small version of it, bad settings."""
 
 from __future__ import annotations
 
@@ -7,20 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+import meanfield as mf
 from figures import allen_zhu_2019_width as figure
 from solvers.errors import InputError
 
 
-def test_points_are_those_of_the_theorem() -> None:
-    X, y = figure.points(7, 5, np.random.default_rng(0))
-    np.testing.assert_allclose(np.linalg.norm(X, axis=1), 1.0, rtol=1e-14)
-    np.testing.assert_allclose(X[:, -1], 0.5**0.5, rtol=1e-14)
-    assert sorted(y) == [-1, -1, -1, -1, 1, 1, 1]
-
-
 def test_a_run_stops_at_its_goal_and_takes_gradients_at_every_save() -> None:
     config = figure.Config(most=400, goal=0.05)
-    X, y = figure.points(4, 5, np.random.default_rng(0))
+    X, y = mf.data.separated(4, 5, rng=0)
     found = figure.trained(32, X, y, config, 0)
     assert found.converged and found.objective[-2] > 0.05 >= found.objective[-1]
     assert len(found.gradients) == len(found.t) and found.steps < 400

@@ -11,7 +11,7 @@ import pytest
 
 import meanfield as mf
 import solvers
-from meanfield.diagnostics._overparametrization import decay, ends, powers
+from meanfield.diagnostics._overparametrization import decay, ends, estimates
 from meanfield.finite import deep
 from solvers.errors import InputError
 
@@ -133,18 +133,11 @@ def test_a_net_that_hardly_moves_its_kernel_moves_as_the_frozen_one() -> None:
     assert np.isnan(mf.overparametrization.report(trained(other)).frozen_movement)
 
 
-def test_norms_of_large_matrices_and_separation_of_many_points() -> None:
+def test_norms_of_large_matrices() -> None:
     rng = np.random.default_rng(0)
     A = rng.standard_normal((300, 280))
     assert ends.spectral_norm(A) == pytest.approx(np.linalg.norm(A, 2), rel=1e-7)
     assert ends.spectral_norm(np.zeros((300, 300))) == 0.0
-    points = rng.standard_normal((40, 3, 2))
-    flat = points.reshape(40, 6)
-    apart = np.linalg.norm(flat[:, None] - flat, axis=2) + 100 * np.eye(40)
-    assert ends.separation(points) == pytest.approx(apart.min(), rel=1e-12)
-    points[7] = points[31]
-    assert ends.separation(points) == 0.0
-    assert ends.separation(points[:1]) == np.inf
 
 
 # The rate ----------------------------------------------------------------------------------------------------
@@ -193,15 +186,15 @@ def test_intervals_by_three_rules(found: Any) -> None:
 
     rng, x = np.random.default_rng(0), np.log([10.0, 20.0, 40.0])
     logs = [rng.standard_normal(4) for _ in x]
-    weights = powers.contrast(x, 1)
+    weights = estimates.contrast(x, 1)
     # replicates: the one-sample interval of their own slopes
     each = [np.polyfit(x, [one[r] for one in logs], 1)[0] for r in range(4)]
     known = stats.ttest_1samp(each, 0.0).confidence_interval(0.95)
-    assert powers.estimate(weights, logs, x)[1:] == pytest.approx(tuple(known))
+    assert estimates.estimate(weights, logs, x)[1:] == pytest.approx(tuple(known))
     # independent samples of two widths: Welch's interval of a difference
     pair = [logs[0], logs[1][:3]]
     known = stats.ttest_ind(pair[1], pair[0], equal_var=False).confidence_interval(0.95)
-    assert powers.estimate(np.array([-1.0, 1.0]), pair, x[:2])[1:] == pytest.approx(tuple(known))
+    assert estimates.estimate(np.array([-1.0, 1.0]), pair, x[:2])[1:] == pytest.approx(tuple(known))
     # one a width: that of a line, as the plots have it
     values = np.exp([one[0] for one in logs])
     line = mf.plotting.fit_slope(np.exp(x), values)
@@ -273,7 +266,7 @@ def test_weighted_data_and_fresh_batches() -> None:
     found = mf.overparametrization.report(solvers.integrate(flow, net.init(rng=0), 0.05, save=6))
     kept = [0, 2, 3, 4]
     K = net.tangent_kernel(net.init(rng=0), X[kept])
-    assert found.points == 4 and found.delta == ends.separation(X[kept])
+    assert found.points == 4 and found.delta == mf.data.separation(X[kept])
     # w = 1/7 and 3/7 at least and at most
     assert found.kernel_rates[0] == pytest.approx(2 / 7 * np.linalg.eigvalsh(K)[0])
     assert found.stable_step == pytest.approx(2 / (3 / 7 * np.linalg.eigvalsh(K)[-1]))
@@ -289,6 +282,11 @@ def test_accuracy_needs_classes() -> None:
 
 
 # Files and refusals ------------------------------------------------------------------------------------------
+
+
+def test_one_point_has_no_separation() -> None:
+    one = mf.overparametrization.report(trained(deep.Dense((5, 8, 8, 1)), X[:1], SIGNS[:1]))
+    assert one.delta == np.inf and np.isnan(one.step_ratio) and "inf" in str(one)
 
 
 def test_a_run_from_a_file_needs_its_flow(dense: Any, found: Any, tmp_path: Path) -> None:
@@ -347,6 +345,10 @@ def test_reports_that_have_no_slopes(found: Any) -> None:
     refused("did you mean 'spectral'", pair, ["spektral"])
     refused("no report of width 16", [dataclasses.replace(found, objective=np.ones(3)), pair[1]], goal=0.5)
     refused("no quantity has a slope", [dataclasses.replace(one, delta=0.0) for one in pair], "delta")
+    refused("names must be a list", pair, 5)
     slopes = mf.overparametrization.slopes(pair, "spectral")
+    assert "none, of two reports" in str(slopes) and np.isnan(slopes["spectral"].low)
+    with pytest.raises(InputError, match="positive widths"):
+        slopes.line("spectral", [10.0, -1.0])
     with pytest.raises(InputError, match="name must be one of 'spectral'"):
         slopes.plot("flips")

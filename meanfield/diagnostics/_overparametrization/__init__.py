@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from meanfield.diagnostics._overparametrization.entry import dissipation, report
+from meanfield.diagnostics._overparametrization.estimates import WidthSlope
 from meanfield.diagnostics._overparametrization.outcome import OverparametrizationReport
-from meanfield.diagnostics._overparametrization.powers import WidthSlope, WidthSlopes, slopes
+from meanfield.diagnostics._overparametrization.powers import WidthSlopes, slopes
 
 __all__ = ["OverparametrizationReport", "WidthSlope", "WidthSlopes", "dissipation", "report", "slopes"]

@@ -84,23 +84,6 @@ def blocks(net: Network, n: int) -> Iterator[slice]:
         yield slice(low, min(n, low + size))
 
 
-def separation(X: Array) -> float:
-    """``delta = min |x_i - x_j|`` over pairs of the data; inf for one point alone."""
-    points = X.reshape(len(X), -1)
-    n, squares = len(points), np.einsum("ij,ij->i", points, points)
-    nearest, size = math.inf, max(1, BLOCK // n)
-    for low in range(0, n, size):
-        rows = slice(low, min(n, low + size))
-        apart = squares[rows, None] - 2.0 * (points[rows] @ points.T) + squares
-        apart[np.arange(rows.stop - low), np.arange(low, rows.stop)] = math.inf
-        if n > 1:
-            # the nearest of each by products, the distance itself without their cancellation
-            nearest = min(
-                nearest, float(np.linalg.norm(points[rows] - points[apart.argmin(axis=1)], axis=1).min())
-            )
-    return nearest
-
-
 def contradiction(X: Array, y: Array) -> tuple[int, int] | None:
     """Two rows of X that coincide and whose labels differ, if there are any."""
     n = len(X)

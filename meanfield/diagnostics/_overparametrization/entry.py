@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from meanfield.data import separation
 from meanfield.diagnostics._overparametrization import decay, ends
 from meanfield.diagnostics._overparametrization.outcome import OverparametrizationReport
 from meanfield.finite.deep import SGD, GradientFlow, Problem, Weights
@@ -134,7 +135,7 @@ def report(
         eigenvalues_end=spectra[1],
         gradient_times=times,
         gradients=_over(speeds, losses),
-        delta=ends.separation(X),
+        delta=separation(X) if len(X) > 1 else math.inf,
         length_low=float(lengths.min()),
         length_high=float(lengths.max()),
         hidden_low=float(sizes.min(initial=math.inf)),
@@ -263,15 +264,10 @@ def _frozen_movement(problem: Any, start: Weights, kernel: Array, spectrum: Arra
 
 def _accuracy(problem: Any, end: Weights) -> float:
     """On the data, NaN where labels are no classes."""
-    y = problem.y
-    if not problem.classes:
-        if y.ndim == 1 and not (np.abs(y) == 1.0).all():
-            return math.nan
-        if y.ndim == 2 and not ((y == y.max(axis=1, keepdims=True)).sum(axis=1) == 1).all():
-            return math.nan
-        if y.ndim == 2 and len(np.unique(y)) != 2:
-            return math.nan
-    return float(problem.accuracy(end))
+    try:
+        return float(problem.accuracy(end))
+    except InputError:
+        return math.nan
 
 
 def _over(values: Any, by: Any) -> Array:

@@ -6,10 +6,11 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from meanfield.diagnostics._overparametrization.estimates import WidthSlope, contrast, estimate, kind, power
 from meanfield.diagnostics._overparametrization.outcome import OverparametrizationReport
 from solvers import _check
 from solvers.errors import InputError
@@ -41,33 +42,6 @@ THEOREM = {
     "gradient_low": ("0", 0.0),
     "gradient_high": ("0", 0.0),
 }
-
-
-class WidthSlope(NamedTuple):
-    """``log q = intercept + slope log m`` through the means of log q by width.
-
-    Attributes
-    ----------
-    slope, low, high : float
-        With its 95 % interval.
-    intercept : float
-    bend, bend_low, bend_high : float
-        Coefficient of ``(log m)^2`` in a parabola: 0 where q is a power of m. NaN for two widths.
-    """
-
-    slope: float
-    low: float
-    high: float
-    intercept: float
-    bend: float
-    bend_low: float
-    bend_high: float
-
-
-class _Estimate(NamedTuple):
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -161,7 +135,10 @@ class WidthSlopes(Mapping[str, WidthSlope]):
         m : array_like, (k,)
         """
         _check.choice(name, "name", self.fits)
-        at = np.log(_check.array(m, "m", ndim=1))
+        widths = _check.array(m, "m", ndim=1)
+        if not (widths > 0.0).all():
+            raise InputError("m must hold positive widths")
+        at = np.log(widths)
         x = np.log(self.widths)
         logs = [np.log(one) for one in self.samples[name]]
         found = [estimate(1 / len(x) + (one - x.mean()) * contrast(x, 1), logs, x) for one in at]
@@ -197,9 +174,11 @@ class WidthSlopes(Mapping[str, WidthSlope]):
             ax.loglog(fine, middle, color=shade, lw=1.3, label=label)
             ax.fill_between(fine, low, high, color=shade, alpha=0.2, lw=0)
             if self.theorem and name in THEOREM:
-                words, power = THEOREM[name]
-                height = float(np.exp(np.log(means).mean() - power * np.log(self.widths).mean())) * 1.6
-                ax.loglog(fine, height * fine**power, "--", color=NEUTRAL, lw=1.0, label=f"theorem: {words}")
+                words, exponent = THEOREM[name]
+                height = float(np.exp(np.log(means).mean() - exponent * np.log(self.widths).mean())) * 1.6
+                ax.loglog(
+                    fine, height * fine**exponent, "--", color=NEUTRAL, lw=1.0, label=f"theorem: {words}"
+                )
             ax.set_xticks(self.widths, [f"{m:g}" for m in self.widths])
             ax.xaxis.minorticks_off()
             ax.set_xlabel("width $m$")
@@ -273,7 +252,7 @@ def slopes(reports: Any, names: Any = None, *, goal: float | None = None) -> Wid
             skipped[name] = f"{missing} report(s) have no positive value, and so no logarithm"
             continue
         values[name] = tuple(table)
-        fits[name] = _fit(x, [np.log(one) for one in table])
+        fits[name] = power(x, [np.log(one) for one in table])
     if not fits:
         raise InputError("no quantity has a slope: " + "; ".join(f"{k}: {v}" for k, v in skipped.items()))
     left = {m: sum(one.width == m for one in found) - len(g) for m, g in zip(widths, groups, strict=True)}
@@ -282,7 +261,7 @@ def slopes(reports: Any, names: Any = None, *, goal: float | None = None) -> Wid
         widths=np.array(widths, dtype=np.float64),
         samples=values,
         fits=fits,
-        intervals=_kind(counts),
+        intervals=kind(counts),
         left_out={m: count for m, count in left.items() if count},
         skipped=skipped,
         theorem=all(one.theorem for one in found),
@@ -298,7 +277,7 @@ def _reports(reports: Any) -> list[OverparametrizationReport]:
     for k, one in enumerate(found):
         if not isinstance(one, OverparametrizationReport):
             raise InputError(
-                f"reports[{k}] must be made by mf.overparametrization.report(run), but it is a {type(one).__name__}"
+                f"reports[{k}] must be made by mf.overparametrization.report(run), not {type(one).__name__}"
             )
     if not found:
         raise InputError("reports is empty; reports of two widths at least are needed")
@@ -329,70 +308,7 @@ def _names(names: Any, found: list[OverparametrizationReport]) -> list[str]:
         return [name for name in LABELS if any(name in one for one in found)]
     if isinstance(names, str):
         names = [names]
+    if not isinstance(names, Iterable):
+        raise InputError(f"names must be a list of quantities such as ['spectral', 'flips'], not {names!r}")
     known = sorted({name for one in found for name in one})
     return [_check.choice(name, "each of names", known) for name in names]
-
-
-# -- estimates that are linear in the means of log q by width ---------------------------------------------------
-
-
-def contrast(x: Array, degree: int) -> Array:
-    """Weights of the means at x in the coefficient of that degree, of the polynomial of least squares.
-
-    Parameters
-    ----------
-    x : ndarray, (w,)
-    degree : int
-    """
-    centred = x - x.mean()
-    basis = np.vander(centred, degree + 1, increasing=True)
-    return np.asarray(np.linalg.pinv(basis)[degree])
-
-
-def _kind(counts: list[int]) -> str:
-    if len(set(counts)) == 1 and counts[0] >= 3:
-        return f"Student's over the slopes of {counts[0]} replicates"
-    if min(counts) >= 2:
-        return "Welch's, of independent reports"
-    return "Student's, of errors of one size about the line"
-
-
-def estimate(weights: Array, logs: list[Array], x: Array) -> _Estimate:
-    """``sum_w weights_w mean(logs_w)`` with its 95 % interval, as `slopes` says; NaN bounds where there is none.
-
-    Parameters
-    ----------
-    weights : ndarray, (w,)
-    logs : list of ndarray
-    x : ndarray, (w,)
-    """
-    from scipy.stats import t as student
-
-    counts = np.array([one.size for one in logs])
-    means = np.array([one.mean() for one in logs])
-    value = float(weights @ means)
-    if counts.min() == counts.max() >= 3:
-        each = weights @ np.array(logs)
-        deviation, freedom = float(each.std(ddof=1)) / math.sqrt(counts[0]), float(counts[0] - 1)
-    elif counts.min() >= 2:
-        parts = weights**2 * np.array([one.var(ddof=1) for one in logs]) / counts
-        deviation = math.sqrt(parts.sum())
-        shares = float(np.sum(parts**2 / (counts - 1)))
-        freedom = float(parts.sum()) ** 2 / shares if shares > 0.0 else float(counts.sum() - len(counts))
-    else:
-        each, at = np.concatenate(logs), np.repeat(x, counts)
-        freedom = float(each.size - 2)
-        if freedom < 1:
-            return _Estimate(value, math.nan, math.nan)
-        rest = each - np.polyval(np.polyfit(at, each, 1), at)
-        deviation = math.sqrt(float(rest @ rest) / freedom * float(np.sum(weights**2 / counts)))
-    half = float(student.ppf(0.975, freedom)) * deviation
-    return _Estimate(value, value - half, value + half)
-
-
-def _fit(x: Array, logs: list[Array]) -> WidthSlope:
-    weights = contrast(x, 1)
-    slope = estimate(weights, logs, x)
-    means = np.array([one.mean() for one in logs])
-    bend = estimate(contrast(x, 2), logs, x) if x.size >= 3 else _Estimate(math.nan, math.nan, math.nan)
-    return WidthSlope(*slope, float(means.mean() - slope.value * x.mean()), *bend)

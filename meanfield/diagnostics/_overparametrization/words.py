@@ -87,12 +87,12 @@ def _movement(found: OverparametrizationReport) -> list[tuple[str, str, str]]:
         ("flips, by hidden layer", "0 below what moves", layers(found.flips_by_layer, 0)),
         (
             f"flips of layers {first} and above",
-            "O(omega^2/3 L)",
+            "O(omega^2/3 L)" if found.theorem else "",
             _constant(found.flips, found.flips_ratio),
         ),
         (
             "kernel change, Frobenius",
-            "O(omega^1/3 L^3)",
+            "O(omega^1/3 L^3)" if found.theorem else "",
             _constant(found.kernel_change, found.kernel_ratio),
         ),
         ("... spectral", "", _number(found.kernel_change_spectral)),
