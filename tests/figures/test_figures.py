@@ -54,6 +54,7 @@ PUBLISHED = [
     "rotskoff_2018_width",
     "rotskoff_2019_birth_death",
     "sgd_to_flow",
+    "shevchenko_mondelli_2020_connectivity",
     "shi_su_jordan_2020_rates",
     "staircase_2022",
     "tokens_2024_clusters",
