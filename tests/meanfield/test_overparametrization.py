@@ -255,6 +255,8 @@ def test_notes_say_what_limits_the_comparison(found: Any) -> None:
         found, objective=np.array([1.0, 2.0, 1.0]), decay=found.decay._replace(early=3.0, late=1.0)
     )
     assert "rose at 1 of 2 saves" in shown.notes[1] and "not constant" in shown.notes[2]
+    still = dataclasses.replace(found, decay=found.decay._replace(early=0.0, late=0.0))
+    assert "not constant" in " ".join(still.notes)  # no rate at all is no constant rate
     none = dataclasses.replace(found, decay=decay.fit(found.t[:2], found.objective[:2], None))
     assert "no fit: 2 save(s)" in str(none)
 

@@ -153,7 +153,7 @@ def notes(found: OverparametrizationReport) -> list[str]:
             if found.batch is None
             else f"the loss rose at {found.rises} of {len(found.objective) - 1} saves, as minibatches let it"
         )
-    if not math.isnan(fit.early) and not 1 / CONSTANT < fit.late / fit.early < CONSTANT:
+    if not math.isnan(fit.early) and not fit.early / CONSTANT < fit.late < fit.early * CONSTANT:
         said.append(
             f"the rate is not constant, {fit.early:.3g} in the first half of the window and {fit.late:.3g} in the "
             "second: one number does not describe it"
