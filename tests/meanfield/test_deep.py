@@ -518,19 +518,24 @@ def test_weighted_data(cls: Any, rng: np.random.Generator) -> None:
     """A weight of 2 is a datum that is there twice; one of weight 0 is not there."""
     X, y = rng.standard_normal((4, 3)), rng.integers(0, 2, 4)
     net = deep.Dense((3, 5, 2)) if cls is deep.Dense else deep.ConvNet((3, 1), (4,), 2)
-    w, weight = net.init(rng=0), np.array([2.0, 1.0, 0.0, 1.0])
+    w, weight = net.init(rng=0), np.array([2.0, 1.0, 0.0, 2.0])
     for loss in (mf.CrossEntropy(), mf.CrossEntropy(reduction="sum")):
         one = deep.Problem(net, X, y, loss, sample_weight=weight)
-        other = deep.Problem(net, X[[0, 0, 1, 3]], y[[0, 0, 1, 3]], loss)
+        other = deep.Problem(net, X[[0, 0, 1, 3, 3]], y[[0, 0, 1, 3, 3]], loss)
         assert one.value(w) == pytest.approx(other.value(w), rel=1e-14)
         assert one.accuracy(w) == other.accuracy(w)
         np.testing.assert_allclose(one.gradient(w).flat, other.gradient(w).flat, rtol=0, atol=1e-14)
-        assert one.describe() != deep.Problem(net, X, y, loss).describe()
-    flow, mean = deep.SGD(one, 0.1, batch=2, rng=0), np.zeros(net.size)
-    for k in range(400):
-        mean += one.slope(w.flat, np.empty(net.size), flow.batch_at(k)) / 400
-    # 4 standard deviations of a mean of 400: entries differ by about 2
-    np.testing.assert_allclose(mean, one.gradient(w).flat, rtol=0, atol=0.4)
+        assert one.describe() != deep.Problem(net, X, y, loss, sample_weight=np.ones(4)).describe()
+        assert one.describe() != deep.Problem(net, X, 1 - y, loss, sample_weight=weight).describe()
+    flow, mean = deep.SGD(one, 0.1, batch=1, rng=0), np.zeros(net.size)
+    batches = [flow.batch_at(k) for k in range(200)]
+    shares = np.mean([(batch[0].reshape(1, 3) == X).all(axis=1) for batch in batches], axis=0)
+    # drawn with their weights: 4 standard deviations of a share of 200
+    assert shares[2] == 0.0 and np.abs(shares - weight / 5).max() < 4 * np.sqrt(0.24 / 200)
+    for i in (0, 1, 3):
+        single = (one.X[[i]], one.y[[i]], batches[0][2])
+        mean += weight[i] / 5 * one.slope(w.flat, np.empty(net.size), single)
+    np.testing.assert_allclose(mean, one.gradient(w).flat, rtol=0, atol=1e-13)  # sums in another order
     # a datum of weight 0 may contradict another one
     X[2], y[2] = X[0], 1 - y[0]
     deep.Problem(net, X, y, "cross_entropy", weight)
@@ -558,6 +563,11 @@ def test_batches_are_those_of_particles(rng: np.random.Generator, step_by_step: 
                 net.to_measure(b.final).positions, a.final.positions, rtol=0, atol=1e-12
             )
     assert len(set(flow.describe()) & {"replace", "sampler"}) == 2
+    drawn = deep.SGD(ours, 0.02, batch=15, replace=False).batch_at(3)
+    np.testing.assert_array_equal(np.sort(drawn[1]), np.sort(y))
+    y[0] += 1.0  # data that are changed afterwards do not change the problem
+    X[0] += 1.0
+    assert ours.y[0] == y[0] - 1.0 and (ours.X[0] != X[0]).all()
 
 
 NET = deep.Dense((2, 4, 4, 1))
