@@ -59,6 +59,7 @@ def test_the_largest_nets_are_left_out_and_narrow_ones_added() -> None:
     [
         ({"seeds": 2}, "seeds"),
         ({"eta": 0.0}, "eta"),
+        ({"deep_seeds": 2}, "deep_seeds"),
         ({"widths": (1, 2)}, "widths"),
         ({"largest": 100}, "largest"),
         ({"points": 20}, "points"),
