@@ -307,7 +307,7 @@ SKIPS = dense((3, 5, 5, 1), deep.ResNet)
     [
         (lambda: mf.landscape.dropout(3, MU), "problem must be an mf.Objective"),
         (lambda: mf.landscape.dropout(TWO, WEIGHTS), "must be a ParticleMeasure"),
-        (lambda: mf.landscape.dropout(TWO), "must be a ParticleMeasure"),
+        (lambda: mf.landscape.dropout(TWO), "state is missing"),
         (lambda: mf.landscape.dropout(DEEP, MU), "state must be Weights"),
         (lambda: mf.landscape.dropout(DEEP, OTHER), "2 layers instead of 4"),
         (lambda: mf.landscape.dropout(DEEP, NAN), "NaN or infinite"),

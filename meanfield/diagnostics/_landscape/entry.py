@@ -78,7 +78,7 @@ def dropout(
     S^2 is the sample variance of phi_j over neurons (that of Phi over m^2 where masses are 1/m, so that for many
     neurons the change depends on how many remain: ``(1/k - 1/m) S^2(Phi)``). Both have mean f. The first is 0 if all
     neurons are alike, the second is ``(1/p - 1)/m mean_j Phi_j^2``. The squared loss rises by half the variance on
-    average.
+    average. Losses are R(f), without the penalty.
 
     Parameters
     ----------
@@ -112,6 +112,10 @@ def dropout(
     ((50,), True)
     """
     subject = _subject(problem)
+    if state is None and not hasattr(problem, "final"):
+        raise InputError(
+            "state is missing: pass the network that is thinned, or a run in place of the problem"
+        )
     state = subject.check(_final(problem if state is None else state), "state")
     p = float(_check.number(keep, "keep", positive=True))
     if p > 1.0:
@@ -171,11 +175,13 @@ def connect(
     to those of b on its other half; (4) the neurons in S become b's; (5) the output weights become b's. Steps 1, 3, 5
     move the output layer alone: predictions are affine and R is convex in t, 2 and 4 change nothing. More hidden
     layers are halved one after the other, from the last one down: 4 H + 1 steps, of the same two kinds. The output
-    layer of a measure are its masses, the path goes through probability measures of m neurons.
+    layer of a measure are its masses, the path goes through measures of m neurons.
 
     "line": ``(1 - t) a + t b``, neuron by neuron. "aligned": the same after the neurons of b were permuted: of
     measures those of least squared distance (with equal masses a geodesic of W2), of deep networks the units of each
-    layer with the nearest activations on the data.
+    layer with the nearest activations on the data. R is not convex there: the barrier is that of the points computed.
+
+    All losses are R(f), without the penalty.
 
     Parameters
     ----------
