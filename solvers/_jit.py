@@ -30,7 +30,7 @@ from numba.extending import overload_method
 from solvers import _lanes
 from solvers._fingerprint import first_fingerprint
 from solvers._kernel_cache import KernelCache
-from solvers._parts import PartCompiler
+from solvers._parts import KernelCompiler, PartCompiler
 
 # Never nnan/ninf: checks for NaN must keep working. error_model="numpy": division checks stop vectorization.
 FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
@@ -128,7 +128,14 @@ def kernel() -> Callable[[Callable[..., Any]], _Kernel]:
 
     def decorate(function: Callable[..., Any]) -> _Kernel:
         return _Kernel(
-            function, {"fastmath": FAST, "error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
+            function,
+            {
+                "fastmath": FAST,
+                "error_model": "numpy",
+                "nogil": True,
+                "no_cfunc_wrapper": True,
+                "pipeline_class": KernelCompiler,
+            },
         )
 
     return decorate
@@ -153,6 +160,7 @@ def compiled(**options: Any) -> Callable[[Function], Function]:
             "nogil": True,
             "fastmath": FAST,
             "no_cfunc_wrapper": True,
+            "pipeline_class": KernelCompiler,
             **options,
         }
         return cast(Function, _keep(numba.njit(**settings)(function)))

@@ -8,6 +8,7 @@ kernel into which they go does the rest, once.
 # mypy: allow-untyped-calls
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from numba.core.codegen import JITCodeLibrary
@@ -44,8 +45,25 @@ class _PartLowering(NativeLowering):
         return True
 
 
-class PartCompiler(CompilerBase):
-    """Numba's compiler, with that change in its pass of lowering."""
+class KernelCompiler(CompilerBase):
+    """Numba's compiler, with the collector of garbage paused: it would look in vain at what is being compiled."""
+
+    def define_pipelines(self) -> list[Any]:
+        return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
+
+    def _compile_core(self) -> Any:
+        # one thread compiles at a time, under Numba's lock
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return super()._compile_core()
+        finally:
+            if enabled:
+                gc.enable()
+
+
+class PartCompiler(KernelCompiler):
+    """The same, with that change in its pass of lowering."""
 
     def define_pipelines(self) -> list[Any]:
         manager = DefaultPassBuilder.define_nopython_pipeline(self.state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -23,6 +24,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from hypothesis import settings
+
+# Python's collector would look through modules and tests, hundreds of thousands of objects that stay, again and again:
+# an eighth of the time of a worker that compiles.
+gc.disable()
 
 # No deadline: the first example may compile. On CI the examples are the same every time.
 settings.register_profile("meanfield", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -52,6 +57,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         module.__starts__ = {
             name: vars(module)[name].bit_generator.state for name in GENERATORS if name in vars(module)
         }
+
+
+def pytest_collection_finish() -> None:
+    """From here on the collector looks at what tests make, and rarely: kernels are compiled from many small objects."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

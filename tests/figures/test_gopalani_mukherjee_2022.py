@@ -79,6 +79,7 @@ def test_strong_convexity_is_the_formula_of_the_constants() -> None:
         assert found.trivially_convex == (found.constants["lambda_cvx"] < 0.1)
 
 
+@pytest.mark.usefixtures("step_by_step")
 def test_losses_start_at_the_papers_loss_and_end_together() -> None:
     config = dataclasses.replace(CONFIG, iterations=300)
     rng = np.random.default_rng(4)

@@ -193,6 +193,7 @@ def test_path_norm_does_not_bound_quadratic_neurons() -> None:
     assert objective.certificate(zero).gap >= excess
 
 
+@pytest.mark.usefixtures("step_by_step")
 @pytest.mark.parametrize("signs", [False, True])
 def test_path_norm_with_a_fixed_outer_weight_is_the_variation_norm(signs: bool) -> None:
     """Phi and V are both 1-homogeneous: masses are free, and the sphere gives the exact bound."""

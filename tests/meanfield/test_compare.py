@@ -130,6 +130,7 @@ def test_different_objectives_of_one_network_share_predictions_only() -> None:
         mf.compare(linear(), tanh_run())
 
 
+@pytest.mark.usefixtures("step_by_step")
 def test_regularizers_make_objectives_different() -> None:
     network = mf.TwoLayer("identity", d=1, bias=False, a=1.0)
     ridge = mf.Objective(network, X, TARGET * X[:, 0], regularizer=mf.Ridge(0.1))

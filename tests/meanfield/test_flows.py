@@ -380,6 +380,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.slow  # some of what the threads of test_kernels.py see, with sizes of its own
 def test_the_process_that_compiles_gets_the_bits_of_those_that_load(tmp_path: Path) -> None:
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     found = []

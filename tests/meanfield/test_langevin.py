@@ -88,6 +88,7 @@ def test_rates_of_layers_do_not_change_the_law_at_rest():
     assert abs(end.positions.mean() - 1.0) < DEVIATIONS * np.sqrt(tau / lam / m)
 
 
+@pytest.mark.usefixtures("step_by_step")
 def test_layers_that_do_not_train_stay_where_they_are():
     network = mf.TwoLayer(mf.Tanh(), d=2, train=("w",))
     objective = mf.Objective(network, np.eye(2), [1.0, -1.0], regularizer=mf.Ridge(0.1))

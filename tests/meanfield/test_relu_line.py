@@ -361,6 +361,7 @@ def test_descent_takes_the_steps_of_euler(activation: Any, layers: Any) -> None:
     assert np.array_equal(whole, single)
 
 
+@pytest.mark.usefixtures("step_by_step")
 def test_descent_with_margin_losses_follows_the_flow() -> None:
     rng = np.random.default_rng(6)
     X = rng.standard_normal((60, 1))

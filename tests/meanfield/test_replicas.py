@@ -63,6 +63,28 @@ def problem(
 EACH = [activations.ReLU(), activations.LeakyReLU(), activations.Tanh(), activations.Softplus(2.0), KNOTS]
 
 
+@pytest.mark.parametrize(
+    ("activation", "loss", "regularizer"),
+    [
+        (activations.ReLU(), SQUARED, mf.Ridge(0.3)),
+        (activations.Tanh(), mf.SquaredLoss("sum"), mf.Ridge(0.3)),
+        (activations.Softplus(2.0), mf.HuberLoss(0.3), mf.TotalVariation(0.2)),
+        (activations.LeakyReLU(), mf.SoftMinMargin(), mf.PathNorm(0.3)),
+        (KNOTS, mf.LogisticLoss("sum"), None),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_activations_losses_and_regularizers(activation: Any, loss: Any, regularizer: Any) -> None:
+    """Each once, with and without weights and signs; `-m slow` has each with the same others."""
+    objective, mu = problem(activations.resolve(activation), loss=loss)
+    network, X, y = objective.network, objective.X, objective.y
+    weights, masses, signs = RNG.random(13), RNG.random(9), RNG.choice([-1.0, 1.0], 9)
+    compare(mf.WassersteinFlow(mf.Objective(network, X, y, loss, regularizer)), mu)
+    weighted = mf.Objective(network, X, y, loss, regularizer, weights)
+    compare(mf.WassersteinFlow(weighted), mf.ParticleMeasure(mu.positions, masses, signs))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", EACH, ids=lambda a: type(a).__name__)
 def test_each_activation(activation: Any) -> None:
     activation = activations.resolve(activation)
@@ -74,12 +96,13 @@ def map_flow(pair: tuple[Any, Any]) -> tuple[Any, Any]:
     return mf.WassersteinFlow(objective), mu
 
 
-# Each pair takes seconds to compile; two inputs with a bias are what the other tests here have.
-INPUTS = [(1, True), (2, False), (3, True), (4, False), (8, True)]
+# Each pair takes seconds to compile; two inputs are what the other tests here have, with a bias and without.
+INPUTS = [(1, True), (3, True), (4, False), (8, True)]
+OTHERS = [(2, False), (2, True), *((d, not bias) for d, bias in INPUTS)]
 
 
 @pytest.mark.parametrize(
-    ("d", "bias"), [*INPUTS, *(pytest.param(d, not bias, marks=pytest.mark.slow) for d, bias in INPUTS)]
+    ("d", "bias"), [*INPUTS, *(pytest.param(*other, marks=pytest.mark.slow) for other in OTHERS)]
 )
 def test_each_number_of_inputs(d: int, bias: bool) -> None:
     for n, m in [(1, 1), (2, 3), (16, 4), (33, 65)]:
@@ -106,6 +129,7 @@ def test_each_option_of_the_network(network: dict[str, Any]) -> None:
     compare(mf.WassersteinFlow(objective, time_unit="alpha"), mu)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "loss",
     [mf.SquaredLoss("sum"), mf.HuberLoss(0.3), mf.LogisticLoss("sum"), mf.SoftMinMargin()],
@@ -119,6 +143,7 @@ def test_each_loss(loss: Any, weighted: bool) -> None:
     compare(mf.WassersteinFlow(objective), mu)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "regularizer", [None, mf.Ridge(0.3), mf.PathNorm(0.3), mf.TotalVariation(0.2)], ids=repr
 )

@@ -38,6 +38,7 @@ def test_t_max_guards() -> None:
     assert run.status.name == "reached_end" and run.t[-1] == 0.5
 
 
+@pytest.mark.usefixtures("step_by_step")
 def test_lazy_training_starts_at_zero_and_hardly_moves(run: Any) -> None:
     lazy = mf.train(X, Y, width=200, scale=100.0, ridge=0.0, activation="tanh", t_max=20.0, rng=0)
     assert np.abs(lazy.objective.predict(lazy.initial)).max() < 1e-12

@@ -235,11 +235,13 @@ found.append(mf.Objective(network, X, y).velocity(mf.ParticleMeasure.gaussian(ne
 @pytest.mark.parametrize(
     "problems",
     [
-        # kernels with loops, in compiled runs as well; with tiles; with BLAS, which Numba must find again
-        TRAIN.format(inputs=2) + MOVE.format(inputs=12) + MOVE.format(inputs=300),
+        # a run in compiled code; then with tiles, and with BLAS, which Numba must find again (test_kernels.py has
+        # the kernels of both)
+        TRAIN.format(inputs=2),
+        pytest.param(MOVE.format(inputs=12) + MOVE.format(inputs=300), marks=pytest.mark.slow),
         pytest.param(TRAIN.format(inputs=12) + TRAIN.format(inputs=300), marks=pytest.mark.slow),
     ],
-    ids=["kernels", "runs"],
+    ids=["small run", "kernels", "runs"],
 )
 def test_loaded_code_gives_the_bits_of_compiled_code(tmp_path: Path, problems: str) -> None:
     start = SCRIPT[: SCRIPT.index("import numpy")] + "import meanfield as mf\nfound = []\n"
