@@ -105,6 +105,17 @@ SMALL: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         },
         ("SGD is behind by", "Known failure, n = 20", "Both rest at the exact bias"),
     ),
+    "langevin_chaos": (
+        {
+            "widths": (16, 64),
+            "chains": 50,
+            "net_time": 10.0,
+            "cells": 200,
+            "kinetic_chains": 16,
+            "frictions": (0.7, 9.0),
+        },
+        ("Tanh network: the gap falls faster",),
+    ),
 }
 
 
