@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -110,6 +110,7 @@ def real(
     if images and name not in IMAGES:
         raise InputError(f"images=True needs images, such as 'digits'; {name!r} is a table")
     fraction = _check.number(test_fraction, "test_fraction", nonnegative=True)
+    draw = generator(rng, "examples")
     found = bunch(name)
     X, y = np.asarray(found.data, dtype=np.float64), np.asarray(found.target)
     if name in REGRESSION:
@@ -134,7 +135,7 @@ def real(
         train, _, test, _ = (part.astype(int) for part in split(which, which, fraction, rng))
         X, X_test, y, y_test, kinds = X[train], X[test], y[train], y[test], kinds[train]
     if n is not None:
-        drawn = _drawn(kinds, n, generator(rng, "examples"), name)
+        drawn = _drawn(kinds, n, draw, name)
         X, y = X[drawn], y[drawn]
     standardize = normalize is not None and name not in IMAGES
     data = build(
@@ -190,9 +191,10 @@ def _chosen(names: list[str], classes: Any, where: str) -> list[int]:
     """Numbers of the classes asked for."""
     if classes is None:
         return list(range(len(names)))
-    if isinstance(classes, (str, int)) or not hasattr(classes, "__len__"):
+    if isinstance(classes, (str, int, Set)) or not hasattr(classes, "__len__"):
+        what = "in an order, which a set has not, as in" if isinstance(classes, Set) else "as in"
         raise InputError(
-            f"classes must be two or more of those of {where!r}, as in classes=(0, 1), not {classes!r}"
+            f"classes must be two or more of those of {where!r}, {what} classes=(0, 1), not {classes!r}"
         )
     found = []
     for one in classes:

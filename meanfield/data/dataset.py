@@ -223,7 +223,9 @@ def _constant(
             "pass constant='drop', name other features=, or standardize=False"
         )
     if still.all():
-        raise InputError(f"every feature is constant in the training part: {shown}")
+        raise InputError(
+            f"every feature is constant in the training part: {shown}; take more examples, or do not standardize"
+        )
     kept = tuple(name for name, fixed in zip(names, still, strict=True) if not fixed)
     return X[:, ~still], None if X_test is None else X_test[:, ~still], kept, tuple(named)
 

@@ -17,6 +17,8 @@ from solvers.spaces import unit_directions
 
 # Proposals for each point, rounds of pushing, and pairs in all of them, before a distance counts as out of reach.
 PROPOSALS, ROUNDS, PAIRS = 512, 4000, 40_000_000
+# Part of the largest possible distance that is left to chance and to rounding.
+SPARE = 1e-9
 # Numbers held at once of the distances between all points.
 BLOCK = 2_000_000
 
@@ -77,13 +79,16 @@ def separation(X: Any) -> float:
     if points.ndim < 2 or len(points) < 2:
         raise InputError(f"X must hold two points at least, as rows, but its shape is {points.shape}")
     rows = points.reshape(len(points), -1)
+    # by a power of two, which rounds nothing: the squares of large or tiny entries leave the numbers
+    scale = int(np.frexp(max(rows.max(), -rows.min()))[1])
+    rows = np.ldexp(rows, -scale)
     size, least = max(1, BLOCK // len(rows)), math.inf
     for low in range(0, len(rows) - 1, size):
         block = cdist(rows[low : low + size], rows[low:])
         high, wide = block.shape
         block[np.tril_indices(high, 0, wide)] = math.inf
         least = min(least, float(block.min()))
-    return least
+    return float(np.ldexp(least, scale))
 
 
 def separation_bound(n: int, d: int) -> float:
@@ -173,11 +178,21 @@ def separated(
     n = _check.number(n, "n", positive=True, integer=True)
     bound = separation_bound(n, d)
     least = 0.0 if delta is None else float(_check.number(delta, "delta", nonnegative=True))
+    kind = _labels(n, labels)
+    if n == 1:
+        least = 0.0  # no pair is closer than anything
     if least > bound:
         raise InputError(
             f"delta={least:g} is too large for {n} points in {d} coordinates: none are farther apart than {bound:.4g}; "
             "take fewer points or more coordinates"
         )
+    if least > bound * (1.0 - SPARE):
+        raise InputError(
+            f"delta={least:g} is the largest distance that {n} points in {d} coordinates could have, and leaves "
+            f"nothing to draw at random; take a little less, such as delta={0.999 * bound:.4g}"
+        )
+    if not fits(32.0 * n * d):
+        raise InputError(f"n={n} points in d={d} coordinates are larger than memory; take fewer of either")
     # the last digits are for rounding: what comes out keeps the distance
     apart = math.sqrt(2.0) * least * (1.0 + 1e-12)
     points = _placed(n, int(d) - 1, apart, generator(rng, "data"))
@@ -187,18 +202,22 @@ def separated(
             f"apart than {bound:.4g}); take a smaller delta, fewer points, more coordinates or another rng"
         )
     X = np.column_stack([math.sqrt(0.5) * points, np.full(n, math.sqrt(0.5))])
-    return X, _labelled(n, labels, generator(rng, "labels"))
+    draw = generator(rng, "labels")
+    if kind == "gaussian":
+        return X, draw.standard_normal(n)
+    if kind == "signs":
+        return X, np.asarray(2.0 * draw.permutation(np.arange(n) % 2) - 1.0)
+    return X, draw.permutation(np.arange(n) % kind).astype(np.float64)
 
 
-def _labelled(n: int, labels: Any, draw: np.random.Generator) -> Array:
+def _labels(n: int, labels: Any) -> Any:
+    """ "signs", "gaussian" or the number of classes, or one sentence."""
     if isinstance(labels, str):
-        if _check.choice(labels, "labels", ("signs", "gaussian")) == "gaussian":
-            return draw.standard_normal(n)
-        return np.asarray(2.0 * draw.permutation(np.arange(n) % 2) - 1.0)
+        return _check.choice(labels, "labels", ("signs", "gaussian"))
     k = _check.number(labels, "labels ('signs', 'gaussian' or the number of classes)", integer=True)
     if not 2 <= k <= n:
         raise InputError(f"labels={k} classes must be 2 at least and no more than the points, n={n}")
-    return draw.permutation(np.arange(n) % k).astype(np.float64)
+    return k
 
 
 @one_blas_thread()
@@ -223,7 +242,11 @@ def _pushed(points: Array, apart: float) -> Array | None:
     # Pushes fade out as pairs come apart: with nothing to spare the distance would only be reached in the limit.
     aim, n = apart * 1.001, len(points)
     if not fits(32.0 * n * n):
-        return None
+        raise InputError(
+            f"delta={apart / math.sqrt(2.0):g} leaves no room to draw n={n} points one after the other, and the "
+            "distances between all of them, by which they are pushed apart, are larger than memory; take a smaller "
+            "delta, fewer points or more coordinates"
+        )
     for _ in range(min(ROUNDS, max(100, PAIRS // n**2))):
         square = 2.0 - 2.0 * (points @ points.T)
         np.fill_diagonal(square, 4.0)

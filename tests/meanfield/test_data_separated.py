@@ -1,16 +1,13 @@
-"""Points of length 1 that keep a distance: the bound, what is drawn, what is refused; real data with classes."""
+"""Points of length 1 that keep a distance: the bound, what is drawn, what is refused."""
 
 from __future__ import annotations
 
-import sys
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import meanfield as mf
-from meanfield.data import bundled
 from solvers.errors import InputError
 
 
@@ -64,14 +61,32 @@ def test_labels() -> None:
     np.testing.assert_array_equal(X, mf.data.separated(10, 5, labels=3, rng=0)[0])
 
 
+def test_points_do_not_depend_on_the_kind_of_labels_or_of_rng() -> None:
+    X, y = mf.data.separated(10, 5, rng=np.random.default_rng(4))
+    other, normal = mf.data.separated(10, 5, labels="gaussian", rng=np.random.default_rng(4))
+    np.testing.assert_array_equal(other, X)  # labels are drawn after them
+    assert len(set(normal)) == 10
+    for pair in zip(mf.data.separated(9, 4, 0.5, rng=7), mf.data.separated(9, 4, 0.5, rng=np.random.SeedSequence(7)),
+                    strict=True):  # fmt: skip
+        np.testing.assert_array_equal(*pair)
+
+
+def test_one_point_keeps_any_distance() -> None:
+    X, y = mf.data.separated(1, 3, delta=1e300)
+    assert X.shape == (1, 3) and y.shape == (1,)
+
+
 def test_separation_is_the_least_distance(monkeypatch: pytest.MonkeyPatch) -> None:
     X = np.random.default_rng(0).standard_normal((30, 2, 3))
     gaps = np.linalg.norm((X[:, None] - X).reshape(30, 30, 6), axis=2) + 1e9 * np.eye(30)
     assert mf.data.separation(X) == pytest.approx(gaps.min(), rel=1e-14)
     monkeypatch.setattr("meanfield.data.separated_points.BLOCK", 100)
     assert mf.data.separation(X) == pytest.approx(gaps.min(), rel=1e-14)
+    for size in (2.0**600, 2.0**-600):  # whose squares leave the numbers
+        assert mf.data.separation(size * X) == size * mf.data.separation(X)
     X[7] = X[20]
     assert mf.data.separation(X) == 0.0
+    assert mf.data.separation([[1e9, 0.0], [1e9 + 1e-3, 0.0], [0.0, 1.0]]) == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_unit_inputs_of_any_size() -> None:
@@ -91,6 +106,8 @@ def test_refusals() -> None:
         ),
         (lambda: mf.data.separated(3, 2, 0.1), "none are farther apart than 0"),
         (lambda: mf.data.separated(12, 4, 0.76), "was not reached"),
+        (lambda: mf.data.separated(6, 4, 1.0), "the largest distance that 6 points.*such as delta=0.999$"),
+        (lambda: mf.data.separated(10**9, 1000), "larger than memory"),
         (lambda: mf.data.separated(4, 1), "d must be at least 2"),
         (lambda: mf.data.separated(0, 4), "n must be positive"),
         (lambda: mf.data.separated(4, 4, -1), "delta must be non-negative"),
@@ -107,113 +124,9 @@ def test_refusals() -> None:
             make()
 
 
-# Real data --------------------------------------------------------------------------------------------------
-
-
-def test_digits_as_rows_and_as_images() -> None:
-    pytest.importorskip("sklearn")
-    flat = mf.data.real("digits", classes=(3, 8), n=40, normalize="unit", test_fraction=0.2, rng=1)
-    assert flat.X.shape == (40, 65) and flat.X_test is not None and flat.X_test.shape == (71, 65)
-    np.testing.assert_allclose(np.linalg.norm(flat.X, axis=1), 1.0, rtol=1e-14)
-    np.testing.assert_allclose(flat.X[:, -1], np.sqrt(0.5), rtol=1e-15)
-    assert (flat.y == 1).sum() == 20 and "8 (1)" in repr(flat) and flat.describe()["unit length"]
-    shaped = mf.data.real(
-        "digits", classes=(3, 8), n=40, normalize="unit", test_fraction=0.2, rng=1, images=True
-    )
-    assert shaped.shape == (8, 8, 2)
-    images = shaped.X.reshape(-1, *shaped.shape)
-    np.testing.assert_array_equal(images[..., 0].reshape(40, 64), flat.X[:, :64])
-    np.testing.assert_allclose(np.linalg.norm(shaped.X, axis=1), 1.0, rtol=1e-14)
-    # images and rows are at the same distances, the constant being constant in both
-    assert mf.data.separation(shaped.X) == pytest.approx(mf.data.separation(flat.X), rel=1e-12)
-    net = mf.finite.deep.ConvNet(shape=shaped.shape, channels=(4, 4), parametrization="allen_zhu")
-    assert net.predict(net.init(rng=0), shaped.X).shape == (40,)
-    raw = mf.data.real("digits", classes=("3", "8"), normalize=None)
-    assert raw.X.max() == 16.0 and raw.n == 357
-    np.testing.assert_array_equal(shaped.transform(raw.X[:5]), mf.data.unit_inputs(raw.X[:5], channels=True))
-    standard = mf.data.real("digits", test_fraction=0.5, images=True)
-    assert standard.shape == (8, 8, 1) and len(set(standard.y)) == 10 and standard.dropped == ()
-    assert standard.X.mean() == pytest.approx(0.0, abs=1e-13) and standard.X.std() == pytest.approx(1.0)
-    assert standard.X_test is not None and 0.01 > abs(standard.X_test.mean()) > 0.0
-
-
-def test_tables_with_classes_and_targets() -> None:
-    pytest.importorskip("sklearn")
-    wine = mf.data.real("wine", classes=("class_2", 0), n=21, labels="classes", test_fraction=0.1)
-    assert wine.target_names == ("class_2 (0) or class_0 (1)",) and sorted(
-        np.bincount(wine.y.astype(int))
-    ) == [10, 11]
-    np.testing.assert_allclose(wine.X.std(axis=0), 1.0, rtol=1e-12)
-    assert mf.data.real("wine", classes=(0, 1), n=130).n == 130  # of 59 and 71
-    diabetes = mf.data.real("diabetes", standardize_target=True, normalize="unit")
-    assert diabetes.d == 11 and diabetes.y.std() == pytest.approx(1.0) and diabetes.feature_names[2] == "bmi"
-    raw = mf.data.real("diabetes", normalize=None)
-    np.testing.assert_allclose(diabetes.transform(raw.X[:3]), diabetes.X[:3], rtol=1e-12)
-    assert mf.data.real("linnerud").y.shape == (20, 3)
-
-
-def test_examples_that_coincide_are_told() -> None:
-    pytest.importorskip("sklearn")
-    iris = mf.data.real("iris")  # it holds one flower twice
-    assert iris.n == 149 and iris.notes == ("1 example(s) that occur twice, with one label, are kept once",)
-    assert "occur twice" in repr(iris)
-
-
-def test_examples_that_contradict_each_other_are_left_out() -> None:
-    X = np.array([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0], [2.0, 4.0], [5.0, 5.0], [5.0, 5.0]])
-    y = np.array([1.0, 1.0, -1.0, 1.0, 1.0, 1.0])
-    with pytest.warns(UserWarning, match="2 example.*labels that differ, are left out"):
-        keep, notes = bundled.distinct(X, y)
-    assert keep.tolist() == [1, 3, 4] and len(notes) == 2
-    with pytest.warns(UserWarning, match="3 example"):
-        keep, _ = bundled.distinct(X, y, directions=True)  # (2, 4) is (1, 2) made longer
-    assert keep.tolist() == [1, 4]
-    keep, notes = bundled.distinct(X, np.ones(6))
-    assert keep.tolist() == [0, 1, 3, 4] and "2 example(s) that occur twice" in notes[0]
-
-
-def test_a_set_that_contradicts_itself_is_trained_without_those(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = SimpleNamespace(
-        data=np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [2.0, 2.0]]), target=np.array([0, 1, 1, 0]),
-        target_names=["no", "yes"], feature_names=["p", "q"],
-    )  # fmt: skip
-    monkeypatch.setattr(bundled, "bunch", lambda name: found)
-    with pytest.warns(UserWarning, match="left out"):
-        data = mf.data.real("wine", normalize=None)
-    assert data.n == 2 and data.y.tolist() == [1.0, -1.0]
-    net = mf.finite.deep.Dense(widths=(2, 4, 4, 1), parametrization="allen_zhu")
-    mf.finite.deep.Problem(net, data.X, data.y)
-    with pytest.raises(InputError, match="coincide, but their labels differ"):
-        mf.finite.deep.Problem(net, found.data, 2.0 * found.target - 1.0)
-
-
-REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"name": "digit"}, "did you mean 'digits'"),
-    ({"name": "digits", "classes": 3}, "two or more of those of 'digits'"),
-    ({"name": "digits", "classes": (3,)}, "two classes or more"),
-    ({"name": "digits", "classes": (3, 3)}, "each once"),
-    ({"name": "digits", "classes": (3, 11)}, "a class of 'digits' must be one of"),
-    ({"name": "iris", "classes": ("setosa", "virginia")}, "did you mean 'virginica'"),
-    ({"name": "wine", "images": True}, "'wine' is a table"),
-    ({"name": "wine", "normalize": "units"}, "did you mean 'unit'"),
-    ({"name": "wine", "labels": "signs"}, "there are 3: choose two"),
-    ({"name": "wine", "standardize_target": True}, "is for regression"),
-    ({"name": "diabetes", "classes": (0, 1)}, "leave out classes="),
-    ({"name": "diabetes", "labels": "signs"}, "leave out labels="),
-    ({"name": "iris", "n": 200}, "n=200 is more than the 149"),
-    ({"name": "iris", "n": 0}, "n must be positive"),
-    ({"name": "iris", "test_fraction": 1.0}, "leaves 0 for training"),
-]
-
-
-@pytest.mark.parametrize(("settings", "message"), REFUSED)
-def test_what_real_refuses(settings: dict[str, Any], message: str) -> None:
-    pytest.importorskip("sklearn")
-    with pytest.raises(InputError, match=message):
-        mf.data.real(**settings)
-
-
-def test_scikit_learn_may_be_absent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(InputError, match=r"'digits' needs scikit-learn.*meanfield-nets\[data\]"):
-        mf.data.real("digits")
+def test_pushing_apart_more_points_than_memory_holds_pairs_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("meanfield.data.separated_points.fits", lambda needed: needed < 32.0 * 19 * 19)
+    with pytest.raises(InputError, match="delta=0.9 leaves no room.*n=19 points.*larger than memory"):
+        mf.data.separated(19, 10, 0.9)

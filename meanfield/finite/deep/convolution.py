@@ -154,15 +154,22 @@ class ConvNet(Network):
         c, places = h.shape[1], tuple(self.shape)[:-1]
         if layer == len(self.layers) - 1:
             return h.reshape(n, -1) if self.readout == "flatten" else h.reshape(n, -1, c).mean(axis=1)
-        reach = self.kernel // 2
-        margins = [(0, 0), *((reach, reach) for _ in places), (0, 0)]
-        padded = np.pad(
-            h.reshape(n, *places, c), margins, "wrap" if self.padding == "circular" else "constant"
-        )
+        padded = self._padded(h.reshape(n, *places, c))
         patches = np.empty((n, *places, len(self._windows), c))
         for s, window in enumerate(self._windows):
             patches[..., s, :] = padded[window]
         return patches.reshape(len(h), -1)
+
+    def _padded(self, h: Array) -> Array:
+        """Positions with what lies around them (np.pad takes three times as long on small inputs)."""
+        reach, places = self.kernel // 2, h.shape[1:-1]
+        if self.padding == "circular":
+            for axis, length in enumerate(places, start=1):
+                h = h.take(np.arange(-reach, length + reach), axis=axis, mode="wrap")
+            return h
+        padded = np.zeros((len(h), *(length + 2 * reach for length in places), h.shape[-1]))
+        padded[(slice(None), *(slice(reach, reach + length) for length in places))] = h
+        return padded
 
     def back(self, layer: int, g: Array, W: Array, n: int) -> Array:
         """``sum_s W[s]' g(p - s)``: patches of g once more, with shifts the other way round; the read-out undone.
