@@ -262,6 +262,12 @@ def test_residual_of_a_linear_branch() -> None:
     grown = 1 + 0.36 * 1.5
     np.testing.assert_allclose(S, grown * gram, rtol=1e-14, atol=1e-15)
     np.testing.assert_allclose(T, (grown + 0.36 * 1.5) * gram, rtol=1e-14, atol=1e-15)
+    # h + a (V h + b U V h): three paths of one, two and three layers, each layer once in T
+    inner = Residual(Dense(1.5), scale=-0.4)
+    S, T = serial(Dense(1.5), Residual(Dense(1.5), inner, scale=0.6))(X)
+    paths = np.array([1.0, 0.36 * 1.5, 0.36 * 0.16 * 1.5**2])
+    np.testing.assert_allclose(S, paths.sum() * gram, rtol=1e-14, atol=1e-15)
+    np.testing.assert_allclose(T, paths @ [1, 2, 3] * gram, rtol=1e-14, atol=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -509,6 +515,8 @@ def test_what_does_not_chain_or_fit_is_refused(layers: list, X: np.ndarray, Z: A
         (lambda: Residual(), "a Residual needs a branch, such as Residual(ReLU(), Dense())"),
         (lambda: Erf(1e200), "scale must be at most 1e+150 in size"),
         (lambda: Residual(Dense(), ReLU()), "must end with Dense or Conv"),
+        (lambda: Residual(ReLU(), Residual(Dense())), "must end with Dense or Conv, whose weights"),
+        (lambda: Residual(Residual(Dense())), "must not be Residuals only"),
     ],
 )
 def test_bad_layers_are_refused(make: Any, says: str) -> None:

@@ -244,8 +244,8 @@ class Residual:
     Parameters
     ----------
     *branch : layers
-        They keep the positions, and the last of them is Dense or Conv: its own weights, of mean zero, make the branch
-        uncorrelated with h.
+        They keep the positions, and the last of them is Dense or Conv, or that and Residuals behind it: its own
+        weights, of mean zero, make the branch uncorrelated with h.
     scale : float
 
     Raises
@@ -265,10 +265,17 @@ class Residual:
         if not branch:
             raise InputError("a Residual needs a branch, such as Residual(ReLU(), Dense())")
         whole = serial(*branch)
-        if not isinstance(whole.layers[-1], (Conv, Dense)):
+        # what Residuals at its end add is uncorrelated by its own weights, but they keep what comes before them
+        last = next((layer for layer in reversed(whole.layers) if not isinstance(layer, Residual)), None)
+        if last is None:
+            raise InputError(
+                "the branch of a Residual must not be Residuals only, which hand on what they are added to; put Dense "
+                "or Conv before them"
+            )
+        if not isinstance(last, (Conv, Dense)):
             raise InputError(
                 "the branch of a Residual must end with Dense or Conv, whose weights make it uncorrelated with what it "
-                f"is added to, not with {whole.layers[-1]!r}"
+                f"is added to, not with {last!r}"
             )
         object.__setattr__(self, "branch", whole)
         object.__setattr__(self, "scale", _check.number(scale, "scale"))
