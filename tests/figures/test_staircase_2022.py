@@ -125,6 +125,19 @@ def test_the_limit_keeps_what_is_zero_and_its_rate_is_that_of_small_weights() ->
     assert 0.85 < (grown[1] - grown[0]) / 4 / (2 * figure.fastest(neurons)) < 1.0
 
 
+def test_equal_coefficients_can_hide_a_step() -> None:
+    """A target of leap 1 at whose saddle x_3 stays unseen: x_1 and x_2 change places with their signs."""
+    sets = [(0,), (1,), (0, 2), (1, 2)]
+    times = np.linspace(0.0, 10.0, 21)
+    for second, seen in ((1.0, False), (0.5, True)):
+        target = mf.data.Monomials(sets, [1.0, second, 1.0, -1.0])
+        Z, _ = target.cube()
+        assert mf.data.merged(target).leap == 1
+        found = figure.limit(target, times, 40)[0][-1] @ target.features(Z) / 8
+        assert np.abs(found[:2] - [1.0, second]).max() < 0.1
+        assert np.abs(found[2:]).max() < 1e-6 if not seen else np.abs(found[2:]).min() > 0.8
+
+
 # Far from what is published: that all parts fit, and that nothing holds of numbers that are lost.
 TINY = {
     "dims": "8,12", "seeds": "3", "width": "20", "rests": "2", "samples": "10", "t_end": "2", "intervals": "10",

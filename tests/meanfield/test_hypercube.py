@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import combinations, permutations
 from typing import Any
 
@@ -104,6 +105,20 @@ def test_staircase_and_sampler() -> None:
     assert sampler.describe()["target"] == "x_0 + x_0 x_1 + x_0 x_1 x_2"
 
 
+def test_descriptions_tell_targets_apart() -> None:
+    """Runs are resumed by what their sampler shows of itself: every digit counts, and numbers are plain ones."""
+    one, other = (data.HypercubeSampler(data.Monomials([(0,)], [c]), np.int64(3), np.float32(0.5)) for c in (
+        1.0, 1.0 + 1e-15
+    ))  # fmt: skip
+    assert repr(one) != repr(other) and one.describe()["target"] != other.describe()["target"]
+    assert json.loads(json.dumps(one.describe())) == {
+        "data": "hypercube",
+        "d": 3,
+        "target": "x_0",
+        "noise": 0.5,
+    }
+
+
 def test_refusals() -> None:
     cases: list[tuple[Any, str]] = [
         (lambda: data.hypercube(0, 5, LADDER), "n must be positive"),
@@ -125,11 +140,21 @@ def test_refusals() -> None:
         (lambda: data.hypercube(5, 3, LADDER, coefficients=[1.0, 0.0, 2.0]), r"coefficients\[1\] is 0"),
         (lambda: data.hypercube(5, 3, data.staircase(2), coefficients=[1.0, 2.0]), "has its own"),
         (lambda: data.hypercube(5, 3, LADDER, noise=-1.0), "noise must be non-negative"),
-        (lambda: data.staircase(3).value(np.ones((4, 2))), "columns of X must be at least 3, not 2"),
+        (lambda: data.staircase(3).value(np.ones((4, 2))), "X must have at least 3 columns, not 2: the"),
+        (lambda: data.staircase(3).value([[1, 1, -1], [1, 0, 1]]), r"X\[1, 1\] is 0; of bits pass 1 - 2"),
         (lambda: data.staircase(0), "steps must be positive"),
         (lambda: data.staircase(21).cube(), "but the target has 21"),
         (lambda: data.Monomials([()]).cube(), "but the target has 0"),
         (lambda: data.merged([]), "target is empty"),
+        (lambda: data.Monomials(3), "sets must be a list"),  # by the name that the user wrote
+        (lambda: data.Monomials(np.array(3)), "sets must be a list"),
+        (
+            lambda: data.hypercube(5, 3, {(0,): 2.0}),
+            "target must be a list of sets, not a dict; .* coefficients",
+        ),
+        (lambda: data.hypercube(5, 3, {(0,), (1,)}, [1.0, 2.0]), "order coefficients cannot follow"),
+        (lambda: data.hypercube(10**9, 10**6, LADDER), "GiB, and this machine has"),
+        (lambda: data.staircase(10**7), "steps = 10000000 would take"),
     ]
     for make, message in cases:
         with pytest.raises(InputError, match=message):
