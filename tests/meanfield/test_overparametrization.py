@@ -13,6 +13,7 @@ import meanfield as mf
 import solvers
 from meanfield.diagnostics._overparametrization import decay, ends, estimates
 from meanfield.finite import deep
+from solvers._threads import one_blas_thread
 from solvers.errors import InputError
 
 X = np.random.default_rng(0).standard_normal((5, 4))
@@ -138,6 +139,30 @@ def test_norms_of_large_matrices() -> None:
     A = rng.standard_normal((300, 280))
     assert ends.spectral_norm(A) == pytest.approx(np.linalg.norm(A, 2), rel=1e-7)
     assert ends.spectral_norm(np.zeros((300, 300))) == 0.0
+    for size in (1e-200, 1e200):  # whose squares are not numbers
+        assert ends.spectral_norm(size * A) == pytest.approx(size * np.linalg.norm(A, 2), rel=1e-7)
+
+
+def test_kernels_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    # eigenvalues of 400 x 400 had other last digits on two threads: all of it runs on one
+    depths, eigvalsh = [], np.linalg.eigvalsh
+    monkeypatch.setattr(np.linalg, "eigvalsh", lambda K: depths.append(one_blas_thread._depth) or eigvalsh(K))
+    net = deep.Dense((5, 8, 8, 1))
+    ends.kernels(net, net.init(rng=0), net.init(rng=1), X, None)
+    assert len(depths) == 3 and min(depths) > 0
+
+
+def test_kernels_that_are_tiny_singular_or_zero() -> None:
+    net = deep.Dense((5, 8, 8, 1), parametrization="ntk")
+    start, end = net.init(rng=0), net.init(rng=1)
+    whole = ends.kernels(net, start, end, X, SIGNS)
+    # kernels are quadratic in the inputs; their squares are below the least number here
+    tiny = ends.kernels(net, start, end, 1e-90 * X, SIGNS)
+    assert (tiny.change, tiny.change_spectral) == pytest.approx((whole.change, whole.change_spectral))
+    assert tiny.frozen == pytest.approx(1e90 * whole.frozen)
+    assert np.isnan(ends.kernels(net, start, end, np.vstack([X[:1], X[:1]]), SIGNS[:2]).frozen)
+    dead = ends.kernels(net, start, end, np.zeros((2, 5)), SIGNS[:2])
+    assert np.isnan([dead.change, dead.change_spectral, dead.frozen]).all() and not dead.start.any()
 
 
 # The rate ----------------------------------------------------------------------------------------------------
@@ -152,7 +177,8 @@ def test_an_exponential_has_its_rate_and_another_curve_two() -> None:
     fit = decay.fit(t, broken, None)
     assert (fit.early, fit.late) == pytest.approx((4.0, 2.0)) and fit.low < fit.rate < fit.high
     assert fit.r_squared < 0.99 and 2.0 < fit.rate < 4.0
-    part = decay.fit(t, broken, (1.0, 2.0))
+    assert decay.checked_window(np.array([1.0, 2.0])) == (1.0, 2.0)
+    part = decay.fit(t, broken, decay.checked_window((1.0, np.inf)))
     assert part.rate == pytest.approx(2.0) and (part.begin, part.end, part.saves) == (1.0, 2.0, 21)
     # what is below rounding of the start is left out, and few saves make no rate
     low = np.where(t < 1.0, np.exp(-4.0 * t), 1e-40)
@@ -257,6 +283,8 @@ def test_notes_say_what_limits_the_comparison(found: Any) -> None:
     assert "rose at 1 of 2 saves" in shown.notes[1] and "not constant" in shown.notes[2]
     still = dataclasses.replace(found, decay=found.decay._replace(early=0.0, late=0.0))
     assert "not constant" in " ".join(still.notes)  # no rate at all is no constant rate
+    others = " ".join(dataclasses.replace(found, layers=(0, 1, 2, 3), activation="Tanh").notes)
+    assert "here layers (0, 1, 2, 3) move" in others and "about ReLU, this is Tanh" in others
     none = dataclasses.replace(found, decay=decay.fit(found.t[:2], found.objective[:2], None))
     assert "no fit: 2 save(s)" in str(none)
 
@@ -323,6 +351,10 @@ def test_runs_that_cannot_be_reported_on(dense: Any, monkeypatch: pytest.MonkeyP
     refused("rows 0 and 1 of X coincide, but their labels differ: delta = 0", twice)
     refused("window must be two times", dense, window=3)
     refused("the first smaller", dense, window=(0.2, 0.1))
+    refused("the last time of window must be a number", dense, window=(0.2, None))
+    refused("the first time of window must be finite", dense, window=(float("inf"), float("inf")))
+    refused("rng must be", dense, rng="a")
+    refused("ends where it starts", dataclasses.replace(dense, t=np.zeros(26)))
     refused(r"holds 0 saves .* wider", dense, window=(5.0, 6.0))
     refused("goal must be positive", dense, goal=0.0)
     refused("points must be an integer", dense, points=2.5)
@@ -339,12 +371,22 @@ def test_reports_that_have_no_slopes(found: Any) -> None:
     refused("must be a list", 3)
     refused("is empty", [])
     refused(r"reports\[1\] must be made by", [found, 2.0])
-    refused("two widths at least", [found, found])
+    refused("two widths at least", [found, dataclasses.replace(found)])
+    refused(r"reports\[2\] is reports\[0\] again", [found, dataclasses.replace(found), found])
     pair = [found, of_width(found, 32, 0.1)]
     refused(
         "differ in width only, but they have points 5 and 6", [found, dataclasses.replace(pair[1], points=6)]
     )
+    for change, words in (
+        ({"architecture": "ResNet"}, "architecture Dense and ResNet"),
+        ({"activation": "Tanh"}, "activation ReLU and Tanh"),
+        ({"reduction": 5.0}, r"reduction 1.0 and 5.0"),
+        ({"kernel_points": 3}, "kernel_points 3 and 5"),
+        ({"layers": (1,)}, "layers"),
+    ):
+        refused(f"they have {words}", [found, dataclasses.replace(pair[1], **change)])
     refused("did you mean 'spectral'", pair, ["spektral"])
+    refused("names is empty; name a quantity", pair, [])
     refused("no report of width 16", [dataclasses.replace(found, objective=np.ones(3)), pair[1]], goal=0.5)
     refused("no quantity has a slope", [dataclasses.replace(one, delta=0.0) for one in pair], "delta")
     refused("names must be a list", pair, 5)

@@ -111,12 +111,14 @@ def interval(x: Array, y: Array) -> tuple[float, float]:
 
 
 def checked_window(window: object) -> tuple[float, float] | None:
-    """Two times, the first smaller, or one sentence."""
+    """Two times, the first smaller and the last one perhaps infinite, or one sentence."""
     if window is None:
         return None
-    if not isinstance(window, (tuple, list)) or len(window) != 2:
+    if not isinstance(window, (tuple, list, np.ndarray)) or len(window) != 2:
         raise InputError(f"window must be two times (first, last), not {window!r}")
-    first, last = (float(_check.number(time, "each of window", nonnegative=True)) for time in window)
+    first = float(_check.number(window[0], "the first time of window"))
+    endless = isinstance(window[1], (float, np.floating)) and window[1] == math.inf
+    last = math.inf if endless else float(_check.number(window[1], "the last time of window"))
     if not first < last:
         raise InputError(f"window must be two times, the first smaller, not {window!r}")
     return first, last

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from meanfield.finite.deep.network import Network
+from meanfield.finite.deep.network import Network, require_memory
 from meanfield.finite.deep.weights import Weights
 from solvers._threads import one_blas_thread
 from solvers.protocols import Array
@@ -47,11 +47,51 @@ def spectral_norm(A: Array) -> float:
         return float(np.linalg.norm(A, 2))
     from scipy.sparse.linalg import svds
 
-    if not A.any():
+    size = float(np.abs(A).max())
+    if size == 0.0:
         return 0.0
-    # a fixed start with something of everything: equal matrices have equal bits
+    # a fixed start with something of everything: equal matrices have equal bits. It squares what it is given
     first = np.cos(math.sqrt(2.0) * np.arange(min(A.shape)) ** 2)
-    return float(svds(A, k=1, tol=TOLERANCE, v0=first, return_singular_vectors=False)[0])
+    return size * float(svds(A / size, k=1, tol=TOLERANCE, v0=first, return_singular_vectors=False)[0])
+
+
+class Kernels(NamedTuple):
+    """Tangent kernels of both states: eigenvalues, descending; relative changes; how far the first would take weights.
+
+    Attributes
+    ----------
+    start, end : ndarray, (rows,)
+    change, change_spectral : float
+        NaN where the kernel of the start is 0.
+    frozen : float
+        ``root <r, K_0^-1 r>``, NaN without r and for kernels that are singular.
+    """
+
+    start: Array
+    end: Array
+    change: float
+    change_spectral: float
+    frozen: float
+
+
+@one_blas_thread()
+def kernels(net: Network, start: Weights, end: Weights, X: Array, r: Array | None) -> Kernels:
+    """On the points X, with a residual r at the start or None."""
+    rows = len(X) * net.outputs
+    # both, their difference, and what the eigenvalues need
+    require_memory(
+        8.0 * 4 * rows**2, f"tangent kernels of {rows} predictions", "a part of the data: points=1000"
+    )
+    before, after = (net.tangent_kernel(weights, X) for weights in (start, end))
+    spectra = [np.linalg.eigvalsh(kernel)[::-1].clip(min=0.0) for kernel in (before, after)]
+    size, moved, spectral, frozen = float(spectra[0][0]), math.nan, math.nan, math.nan
+    if size > 0.0:
+        change = (after - before) / size  # norms square what they are given
+        moved = float(np.linalg.norm(change) / np.linalg.norm(before / size))
+        spectral = float(np.abs(np.linalg.eigvalsh(change)).max())
+    if r is not None and spectra[0][-1] > rows * np.finfo(float).eps * size:
+        frozen = math.sqrt(float(r @ np.linalg.solve(before, r)))
+    return Kernels(spectra[0], spectra[1], moved, spectral, frozen)
 
 
 def flips(net: Network, start: Weights, end: Weights, X: Array) -> Array:
@@ -82,19 +122,6 @@ def blocks(net: Network, n: int) -> Iterator[slice]:
     size = max(1, BLOCK // each)
     for low in range(0, n, size):
         yield slice(low, min(n, low + size))
-
-
-def contradiction(X: Array, y: Array) -> tuple[int, int] | None:
-    """Two rows of X that coincide and whose labels differ, if there are any."""
-    n = len(X)
-    _, which = np.unique(X.reshape(n, -1), axis=0, return_inverse=True)
-    order = np.argsort(which.reshape(-1), kind="stable")
-    groups, labels = which.reshape(-1)[order], y.reshape(n, -1)[order]
-    found = np.flatnonzero((groups[1:] == groups[:-1]) & (labels[1:] != labels[:-1]).any(axis=1))
-    if found.size == 0:
-        return None
-    i, j = sorted((int(order[found[0]]), int(order[found[0] + 1])))
-    return i, j
 
 
 @one_blas_thread()

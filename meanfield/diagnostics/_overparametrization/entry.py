@@ -12,7 +12,7 @@ from meanfield.data import separation
 from meanfield.diagnostics._overparametrization import decay, ends
 from meanfield.diagnostics._overparametrization.outcome import OverparametrizationReport
 from meanfield.finite.deep import SGD, GradientFlow, Problem, Weights
-from meanfield.finite.deep.network import require_memory
+from meanfield.finite.deep.problem import contradictions
 from solvers import _check
 from solvers._reduction import datum_weights
 from solvers._rng import generator
@@ -40,7 +40,8 @@ def report(
     flow : SGD or GradientFlow, optional
         Of a run that was loaded from a file, which does not hold it.
     window : pair of float, optional
-        Times between which the rate is fitted; by default the whole run, but for a loss at the level of rounding.
+        Times between which the rate is fitted, the last one perhaps inf; by default the whole run, but for a loss at
+        the level of rounding.
     goal : float, optional
         The loss at which training counts as converged, 1 % of its start by default.
     points : int, optional
@@ -79,31 +80,33 @@ def report(
     # a datum of weight zero does not exist
     rows = np.arange(len(problem.X)) if weight is None else np.flatnonzero(weight)
     X = problem.X[rows]
-    pair = ends.contradiction(X, problem.y[rows])
-    if pair is not None:
+    pairs = contradictions(X, problem.y[rows])
+    if len(pairs):
         raise InputError(
-            f"rows {rows[pair[0]]} and {rows[pair[1]]} of X coincide, but their labels differ: delta = 0, and no width "
-            "reaches zero loss; remove one of the two"
+            f"rows {rows[pairs[0, 0]]} and {rows[pairs[0, 1]]} of X coincide, but their labels differ: delta = 0, and "
+            "no width reaches zero loss; remove one of the two"
         )
     level = 0.01 * objective[0] if goal is None else float(_check.number(goal, "goal", positive=True))
-    before, after, on = _kernels(net, X, start, end, points, rng)
-    spectra = [np.linalg.eigvalsh(kernel)[::-1].clip(min=0.0) for kernel in (before, after)]
+    few = _few(X, points, rng)
+    residual = _residual(problem, start) if len(few) == len(problem.X) else None
+    kernels = ends.kernels(net, start, end, few, residual)
     movement = ends.movement(net, start, end)
     times, losses, speeds = _gradients(run, problem)
     sizes = ends.last_sizes(net, start, X)
-    change, size = after - before, spectra[0][0]
     lengths = np.linalg.norm(X.reshape(len(X), -1), axis=1)
     convexity, curvature = _curvatures(problem, rows)
     return OverparametrizationReport(
         network=repr(net),
         parametrization=net.parametrization,
+        architecture=type(net).__name__,
+        activation=type(net.activation).__name__,
         loss=problem.loss.kind,
         method=type(moved).__name__,
         status=run.status.name,
         widths=tuple(layer.out for layer in net.layers[:-1]),
         points=len(X),
         outputs=net.outputs,
-        kernel_points=on,
+        kernel_points=len(few),
         reduction=float(len(X)) if getattr(problem.loss, "reduction", "mean") == "mean" else 1.0,
         convexity=convexity,
         curvature=curvature,
@@ -125,14 +128,12 @@ def report(
         relative_frobenius=float(
             _over(np.linalg.norm(movement.frobenius), np.linalg.norm(movement.frobenius_start))
         ),
-        frozen_movement=_frozen_movement(problem, start, before, spectra[0]) if on == len(X) else math.nan,
+        frozen_movement=kernels.frozen,
         flips_by_layer=ends.flips(net, start, end, X),
-        kernel_change=float(np.linalg.norm(change) / np.linalg.norm(before)) if size > 0.0 else math.nan,
-        kernel_change_spectral=float(np.abs(np.linalg.eigvalsh(change)).max() / size)
-        if size > 0.0
-        else math.nan,
-        eigenvalues_start=spectra[0],
-        eigenvalues_end=spectra[1],
+        kernel_change=kernels.change,
+        kernel_change_spectral=kernels.change_spectral,
+        eigenvalues_start=kernels.start,
+        eigenvalues_end=kernels.end,
         gradient_times=times,
         gradients=_over(speeds, losses),
         delta=separation(X) if len(X) > 1 else math.inf,
@@ -169,6 +170,10 @@ def _ends(run: Any, net: Any) -> tuple[Weights, Weights]:
             f"the run holds {len(run.states)} state(s), but the report needs the first and the last: let it run for a "
             "step at least"
         )
+    if not run.t[-1] > run.t[0]:
+        raise InputError(
+            "the run ends where it starts, and nothing has moved: let it run for a step at least"
+        )
     if run.status is Status.diverged:
         raise InputError(
             "the run diverged, so that there is no convergence to report on: take a smaller step"
@@ -189,23 +194,13 @@ def _objective(run: Any) -> Array:
     return values
 
 
-def _kernels(
-    net: Any, X: Array, start: Weights, end: Weights, points: Any, rng: Any
-) -> tuple[Array, Array, int]:
-    """Tangent kernels of both ends on the data, or on a few of them."""
-    n, few = len(X), X
-    if points is not None:
-        count = _check.number(points, "points", positive=True, integer=True)
-        if count < n:
-            chosen = generator(rng, "overparametrization").choice(n, size=count, replace=False)
-            few = X[np.sort(chosen)]
-    rows = len(few) * net.outputs
-    # both, their difference, and what the eigenvalues need
-    require_memory(
-        8.0 * 4 * rows**2, f"tangent kernels of {rows} predictions", "a part of the data: points=1000"
-    )
-    before, after = (net.tangent_kernel(weights, few) for weights in (start, end))
-    return before, after, len(few)
+def _few(X: Array, points: Any, rng: Any) -> Array:
+    """The data, or a few of them."""
+    draws = generator(rng, "overparametrization")
+    if points is None:
+        return X
+    count = _check.number(points, "points", positive=True, integer=True)
+    return X if count >= len(X) else X[np.sort(draws.choice(len(X), size=count, replace=False))]
 
 
 def dissipation(problem: Any) -> Callable[[Any], float]:
@@ -250,16 +245,12 @@ def _curvatures(problem: Any, rows: Any) -> tuple[float, float]:
     return least, math.nan if found is None else float(found)
 
 
-def _frozen_movement(problem: Any, start: Weights, kernel: Array, spectrum: Array) -> float:
-    """``root <r, K_0^-1 r>``, r = y - f at the start; NaN where another loss, rates or biases make it another."""
-    net = problem.net
-    plain = all(layer.rate in (0.0, 1.0) and not layer.bias for layer in net.layers)
-    if problem.loss.kind != "squared" or not plain or len(kernel) != problem.y.size:
-        return math.nan
-    if not spectrum[-1] > spectrum.size * np.finfo(float).eps * spectrum[0]:
-        return math.nan
-    residual = (problem.y - problem.predict(start)).reshape(-1)
-    return math.sqrt(float(residual @ np.linalg.solve(kernel, residual)))
+def _residual(problem: Any, start: Weights) -> Array | None:
+    """y - f at the start; None where another loss, rates or biases make movement another than that of the kernel."""
+    plain = all(layer.rate in (0.0, 1.0) and not layer.bias for layer in problem.net.layers)
+    if problem.loss.kind != "squared" or not plain:
+        return None
+    return np.asarray(problem.y - problem.predict(start)).reshape(-1)
 
 
 def _accuracy(problem: Any, end: Weights) -> float:

@@ -23,7 +23,7 @@ class OverparametrizationReport(Mapping[str, float]):
 
     Attributes
     ----------
-    network, parametrization, loss, method, status : str
+    network, architecture, activation, parametrization, loss, method, status : str
     widths : tuple of int
         Of the hidden layers, channels of convolutions.
     points, outputs, kernel_points : int
@@ -56,7 +56,8 @@ class OverparametrizationReport(Mapping[str, float]):
         Over all layers that move together.
     frozen_movement : float
         ``root <y - f, K_0^-1 (y - f)>`` at the start: how far weights move to zero squared loss by the gradient flow
-        of a kernel that stays as it was. NaN for other losses and mean-field rates.
+        of a kernel that stays as it was. NaN for other losses, mean-field rates, biases, data of weight zero, and
+        where the kernel is singular or not of all data.
     flips_by_layer : ndarray, (hidden layers,)
         Share of (unit, position, datum) whose preactivation changed its sign.
     kernel_change, kernel_change_spectral : float
@@ -75,6 +76,8 @@ class OverparametrizationReport(Mapping[str, float]):
     """
 
     network: str
+    architecture: str
+    activation: str
     parametrization: str
     loss: str
     method: str
@@ -180,7 +183,10 @@ class OverparametrizationReport(Mapping[str, float]):
 
     @property
     def stable_step(self) -> float:
-        """``2/(curvature lambda_max(K_0))``, beyond which descent on a frozen kernel of all data grows."""
+        """``2/(curvature lambda_max(K_0))``: below it descent on a frozen kernel of all data does not grow.
+
+        Beyond it that grows, for the squared loss and data that count alike; otherwise perhaps later only.
+        """
         largest = float(self.eigenvalues_start[0])
         if self.kernel_points < self.points or not largest > 0.0:
             return math.nan

@@ -29,6 +29,11 @@ LABELS = {
     "gradient_low": r"least $|\nabla F|^2/(F m)$",
     "gradient_high": r"largest $|\nabla F|^2/(F m)$",
 }
+# What reports of one slope have in common.
+ALIKE = (
+    "architecture", "activation", "parametrization", "loss", "reduction", "depth", "points", "kernel_points", "outputs",
+    "layers",
+)  # fmt: skip
 # What the theorem has, in shape; bounds of flips and kernel follow from omega ~ m^(-1/2).
 THEOREM = {
     "spectral": ("-1/2", -0.5),
@@ -281,7 +286,13 @@ def _reports(reports: Any) -> list[OverparametrizationReport]:
             )
     if not found:
         raise InputError("reports is empty; reports of two widths at least are needed")
-    for name in ("parametrization", "loss", "depth", "points", "outputs"):
+    first: dict[int, int] = {}
+    for k, one in enumerate(found):
+        if first.setdefault(id(one), k) != k:
+            raise InputError(
+                f"reports[{k}] is reports[{first[id(one)]}] again; runs that are counted twice make intervals too short"
+            )
+    for name in ALIKE:
         kinds = sorted({str(getattr(one, name)) for one in found})
         if len(kinds) > 1:
             raise InputError(
@@ -310,5 +321,8 @@ def _names(names: Any, found: list[OverparametrizationReport]) -> list[str]:
         names = [names]
     if not isinstance(names, Iterable):
         raise InputError(f"names must be a list of quantities such as ['spectral', 'flips'], not {names!r}")
+    names = list(names)
+    if not names:
+        raise InputError("names is empty; name a quantity at least, such as 'spectral', or leave it out")
     known = sorted({name for one in found for name in one})
     return [_check.choice(name, "each of names", known) for name in names]

@@ -27,7 +27,7 @@ def _convergence(found: OverparametrizationReport) -> list[tuple[str, str, str]]
         (
             "loss F",
             "falls to 0",
-            f"{found.objective[0]:.4g} -> {found.objective[-1]:.4g} in {found.steps} steps",
+            f"{found.objective[0]:.4g} -> {found.objective[-1]:.4g} in {found.steps} step(s)",
         )
     ]
     if math.isnan(fit.rate):
@@ -163,6 +163,12 @@ def notes(found: OverparametrizationReport) -> list[str]:
             f"the theorem is about the allen_zhu parametrization; powers of m and bounds of gradients are not "
             f"those of {found.parametrization}"
         )
+    elif found.layers != tuple(range(1, found.depth + 1)):
+        said.append(
+            f"the theorem moves the layers between the first one and the read-out, here layers {found.layers} move"
+        )
+    if found.theorem and found.activation != "ReLU":
+        said.append(f"the theorem is about ReLU, this is {found.activation}")
     if found.loss != "squared":
         said.append(f"the theorem's bounds are stated for the squared loss, this is the {found.loss} loss")
     if found.fresh:

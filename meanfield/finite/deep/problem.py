@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from meanfield.finite.deep.network import Network
 from meanfield.finite.deep.weights import Weights
@@ -19,6 +20,22 @@ from solvers.protocols import Array
 
 if TYPE_CHECKING:
     from meanfield.diagnostics import Model
+
+
+def contradictions(X: Array, y: Array) -> NDArray[np.intp]:
+    """Pairs (i, j), i < j, of rows of X that coincide and whose labels differ: one, or more, where there are any.
+
+    Parameters
+    ----------
+    X : ndarray, (n, ...)
+    y : ndarray, (n,) or (n, k)
+    """
+    n = len(X)
+    _, which = np.unique(X.reshape(n, -1), axis=0, return_inverse=True)
+    order = np.argsort(which.reshape(-1), kind="stable")
+    groups, labels = which.reshape(-1)[order], y.reshape(n, -1)[order]
+    found = np.flatnonzero((groups[1:] == groups[:-1]) & (labels[1:] != labels[:-1]).any(axis=1))
+    return np.column_stack([order[found], order[found + 1]])
 
 
 class Problem:
@@ -97,15 +114,10 @@ class Problem:
         n = len(self.X)
         # a datum of weight zero does not exist
         kept = np.arange(n) if self.sample_weight is None else np.flatnonzero(self.sample_weight)
-        _, which = np.unique(self.X[kept].reshape(len(kept), -1), axis=0, return_inverse=True)
-        order = np.argsort(which.reshape(-1), kind="stable")
-        same = which.reshape(-1)[order][1:] == which.reshape(-1)[order][:-1]
-        labels = self.y.reshape(n, -1)[kept[order]]
-        found = np.flatnonzero(same & (labels[1:] != labels[:-1]).any(axis=1))
-        if found.size == 0:
+        found = kept[contradictions(self.X[kept], self.y[kept])]
+        if len(found) == 0:
             return
-        i, j = sorted((int(kept[order[found[0]]]), int(kept[order[found[0] + 1]])))
-        what = f"rows {i} and {j} of X coincide, but their labels differ ({found.size} such pair(s))"
+        what = f"rows {found[0, 0]} and {found[0, 1]} of X coincide, but their labels differ ({len(found)} such pair(s))"
         if getattr(self.net, "parametrization", "") == "allen_zhu":
             raise InputError(
                 f"{what}: the theorem needs points apart; remove one of each, or choose another parametrization"
