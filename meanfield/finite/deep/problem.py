@@ -117,7 +117,8 @@ class Problem:
         found = kept[contradictions(self.X[kept], self.y[kept])]
         if len(found) == 0:
             return
-        what = f"rows {found[0, 0]} and {found[0, 1]} of X coincide, but their labels differ ({len(found)} such pair(s))"
+        i, j = found[0]
+        what = f"rows {i} and {j} of X coincide, but their labels differ ({len(found)} such pair(s))"
         if getattr(self.net, "parametrization", "") == "allen_zhu":
             raise InputError(
                 f"{what}: the theorem needs points apart; remove one of each, or choose another parametrization"
