@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import meanfield as mf
 import solvers
+from meanfield.diagnostics._landscape import dropping, measures
 from meanfield.finite import deep
 from solvers.errors import InputError
 
@@ -119,6 +122,49 @@ def test_draws_have_the_expected_mean(law: str, make: Any) -> None:
         # within twice the confidence interval: fails by chance once in 10^4
         assert abs(found.mean - exact) < 2 * (found.high - found.low) / 2
     assert report.largest_loss_change >= report.loss_change.mean
+
+
+def test_the_variance_of_neurons_that_are_nearly_alike() -> None:
+    """No digits are lost to their mean, in one block of neurons or in several."""
+    problem = objective()
+    state = neurons(problem, 12)
+    near = (
+        state.positions[:1] + 1e-8 * np.eye(5)[0] * np.arange(12.0)[:, None]
+    )  # outer weights: phi is linear in them
+    hidden = problem.network.features(near[:1], problem.X)[0] / near[0, 0]
+    expected = 1 / 12 * np.var(1e-8 * np.arange(12.0), ddof=1) * np.mean(hidden**2)
+    for size in (measures.BLOCK_BYTES, 5 * 8 * 7):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(measures, "BLOCK_BYTES", size)
+            found = mf.landscape.dropout(problem, mf.ParticleMeasure(near), draws=2)
+            # gaps of 1e-8 between numbers of order one have eight digits
+            assert found.expected == pytest.approx(expected, rel=1e-6)
+
+
+def test_draws_in_groups_are_those_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for problem, state in ((objective(), neurons(objective(), 6)), (dense(), dense().net.init(rng=0))):
+        whole = mf.landscape.dropout(problem, state, draws=7, rng=3)
+        monkeypatch.setattr(dropping, "DRAW_BYTES", 8 * (3 * len(problem.y) + 2 * sum(whole.widths)) * 3)
+        parts = mf.landscape.dropout(problem, state, draws=7, rng=3)
+        monkeypatch.undo()
+        np.testing.assert_allclose(parts.losses, whole.losses, rtol=1e-13)
+        np.testing.assert_allclose(parts.changes, whole.changes, rtol=1e-12)
+
+
+def test_blas_of_thinned_networks_runs_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sums depend on the number of threads."""
+    problem = objective()
+    state, seen = neurons(problem, 6), []
+    tensordot = np.tensordot
+
+    def watched(*given: Any, **options: Any) -> Any:
+        seen.extend(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas")
+        return tensordot(*given, **options)
+
+    monkeypatch.setattr(measures.np, "tensordot", watched)
+    with threadpool_limits(2, "blas"):
+        mf.landscape.dropout(problem, state, draws=2)
+    assert seen and set(seen) == {1}
 
 
 def test_independent_neurons_change_by_their_mean_square() -> None:
@@ -296,6 +342,8 @@ def test_reports_are_shown(tmp_path: Path) -> None:
 TWO = objective()
 DEEP = dense()
 MU, NU = neurons(TWO, 6), neurons(TWO, 8)
+WIDER = mf.ParticleMeasure.gaussian(mf.TwoLayer("relu", d=2, outputs=2), 6, rng=0)
+TANH = mf.Objective(mf.TwoLayer("tanh", d=3), TWO.X, TWO.y)
 WEIGHTS = DEEP.net.init(rng=0)
 NAN = deep.Weights.over(np.full(DEEP.net.size, np.nan), DEEP.net.shapes)
 OTHER = deep.Dense((3, 4, 1)).init(rng=0)
@@ -312,7 +360,9 @@ SKIPS = dense((3, 5, 5, 1), deep.ResNet)
         (lambda: mf.landscape.dropout(DEEP, OTHER), "2 layers instead of 4"),
         (lambda: mf.landscape.dropout(DEEP, NAN), "NaN or infinite"),
         (lambda: mf.landscape.dropout(TWO, mf.ParticleMeasure([[1.0]])), "R\\^1, .* another network"),
-        (lambda: mf.landscape.dropout(TWO, MU, 0.0), "keep must be positive"),
+        (lambda: mf.landscape.dropout(TWO, WIDER), "of the parts .*'a': \\(0, 2\\).*another network"),
+        (lambda: mf.landscape.dropout(mf.LinearizedFlow(TANH, MU).objective, MU), "tied to the neurons"),
+        (lambda: mf.landscape.dropout(TWO, MU, 0.0), "share .* in \\(0, 1\\], not 0"),
         (lambda: mf.landscape.dropout(TWO, MU, 1.5), "keep .* in \\(0, 1\\]"),
         (lambda: mf.landscape.dropout(TWO, MU, 0.01), "leaves none"),
         (lambda: mf.landscape.dropout(TWO, MU, 0.99), "drops none"),
@@ -320,10 +370,20 @@ SKIPS = dense((3, 5, 5, 1), deep.ResNet)
         (lambda: mf.landscape.dropout(TWO, MU, law="half"), "law must be"),
         (lambda: mf.landscape.dropout(TWO, MU, layers=[1]), "from 0 to 0"),
         (lambda: mf.landscape.dropout(DEEP, WEIGHTS, layers=2), "numbers of hidden layers"),
+        (
+            lambda: mf.landscape.dropout(DEEP, WEIGHTS, layers=[True]),
+            "layers must be .* from 0 to 2, not \\[True\\]",
+        ),
+        (lambda: mf.landscape.dropout(DEEP, WEIGHTS, layers=[1, 1.0]), "layers must be different"),
+        (lambda: mf.landscape.dropout(DEEP, WEIGHTS, layers=[-1]), "layers must be .* not \\[-1\\]"),
+        (lambda: mf.landscape.drop(DEEP, WEIGHTS, [0], layer=3), "layer must be .* from 0 to 2, not 3"),
         (lambda: mf.landscape.dropout(SKIPS, SKIPS.net.init()), "skips tie"),
         (lambda: mf.landscape.drop(TWO, MU, [0, 0]), "different numbers"),
         (lambda: mf.landscape.drop(TWO, MU, [6]), "from 0 to 5"),
         (lambda: mf.landscape.drop(TWO, MU, []), "kept is empty"),
+        (lambda: mf.landscape.drop(TWO, MU, [True, False] * 3), "kept is a mask; .*flatnonzero"),
+        (lambda: mf.landscape.drop(TWO, MU, 2), "kept must be a list .* its shape is \\(\\)"),
+        (lambda: mf.landscape.drop(TWO, MU, [0, 0.5]), "different numbers"),
         (lambda: mf.landscape.connect(TWO, MU, NU), "6 neurons and b has 8"),
         (lambda: mf.landscape.connect(TWO, neurons(TWO, 1), neurons(TWO, 1)), "half the neurons needs 2"),
         (lambda: mf.landscape.connect(TWO, MU, [MU]), "two lists"),
@@ -341,6 +401,21 @@ def test_refused_in_one_sentence(call: Any, words: str) -> None:
     with pytest.raises(InputError, match=words) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_paths_and_reports_can_be_pickled() -> None:
+    a, b = MU, neurons(TWO, 6, 1)
+    for found in (
+        mf.landscape.connect(TWO, a, b, points=3, draws=2),
+        mf.landscape.connect(TWO, a, b, "line"),
+    ):
+        again = pickle.loads(pickle.dumps(found))
+        np.testing.assert_array_equal(again.losses, found.losses)
+        np.testing.assert_array_equal(again.path(0.3).positions, found.path(0.3).positions)
+    deeper = mf.landscape.connect(DEEP, WEIGHTS, DEEP.net.init(rng=1), points=3, draws=2)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(deeper)).path(0.3).flat, deeper.path(0.3).flat)
+    report = mf.landscape.dropout(TWO, a, draws=2)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(report)).changes, report.changes)
 
 
 def test_a_run_from_a_file_does_not_know_its_problem(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ Kuditipudi et al., 2019 (1906.06247), as remembered; Shevchenko and Mondelli, 20
 from __future__ import annotations
 
 from meanfield.diagnostics._landscape.connection import Connection
-from meanfield.diagnostics._landscape.entry import connect, drop, dropout
+from meanfield.diagnostics._landscape.dropping import drop, dropout
+from meanfield.diagnostics._landscape.joining import connect
 from meanfield.diagnostics._landscape.stability import DropoutReport, Interval
 
 __all__ = ["Connection", "DropoutReport", "Interval", "connect", "drop", "dropout"]

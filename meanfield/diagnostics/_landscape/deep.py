@@ -13,6 +13,7 @@ import numpy as np
 
 from meanfield.finite.deep import Problem, ResNet, Weights
 from solvers import _check
+from solvers._threads import one_blas_thread
 from solvers.errors import InputError
 from solvers.protocols import Array
 
@@ -71,7 +72,7 @@ class Layers:
         if isinstance(self.net, ResNet):
             raise InputError(
                 "skips tie unit j of every layer to unit j of the next, so that dropping units of one layer has no "
-                "meaning in a ResNet; take Dense or ConvNet, or path='line' or 'aligned'"
+                "meaning in a ResNet; take Dense or ConvNet, or mf.landscape.connect with path='line' or 'aligned'"
             )
 
     def drop(self, state: Weights, kept: dict[int, Array], factors: dict[int, float]) -> Weights:
@@ -99,18 +100,19 @@ class Layers:
         return found
 
     def squares(self, state: Weights, layer: int) -> tuple[Array, Array] | None:
-        """``sum_j phi_j`` and ``sum_j phi_j^2`` over units of the last hidden layer; None for others."""
+        """``sum_j phi_j^2`` and ``sum_j (phi_j - mean)^2`` over units of the last hidden layer; None for others."""
         if layer != self.hidden - 1:
             return None
         last, m, n = self.net.layers[-1], self.net.layers[-2].out, len(self.problem.X)
         h = self.net.activations(state, self.problem.X)[-1].reshape(-1, m)
         u = self.net.gather(self.hidden, h, n).reshape(n, -1, m)
         W = last.factor * state[f"W{self.hidden}"].reshape(last.out, -1, m)
-        total, square = np.empty((n, last.out)), np.empty((n, last.out))
+        square, spread = np.empty((n, last.out)), np.empty((n, last.out))
         for o in range(last.out):
             parts = np.einsum("ngm,gm->nm", u, W[o])
-            total[:, o], square[:, o] = parts.sum(axis=1), np.square(parts).sum(axis=1)
-        return self.problem.shaped(total), self.problem.shaped(square)
+            square[:, o] = np.square(parts).sum(axis=1)
+            spread[:, o] = np.square(parts - parts.mean(axis=1, keepdims=True)).sum(axis=1)
+        return self.problem.shaped(square), self.problem.shaped(spread)
 
     # -- paths ----------------------------------------------------------------------------------------------------
 
@@ -132,14 +134,12 @@ class Layers:
         """
         from scipy.optimize import linear_sum_assignment
 
-        products = [
-            one.reshape(-1, one.shape[-1]).T @ two.reshape(-1, two.shape[-1])
-            for one, two in zip(
-                self.net.activations(a, self.problem.X),
-                self.net.activations(b, self.problem.X),
-                strict=True,
-            )
-        ]
+        mine, theirs = (self.net.activations(state, self.problem.X) for state in (a, b))
+        with one_blas_thread():
+            products = [
+                one.reshape(-1, one.shape[-1]).T @ two.reshape(-1, two.shape[-1])
+                for one, two in zip(mine, theirs, strict=True)
+            ]
         if self.net.skip is not None:
             products = [np.sum(products, axis=0)] * len(products)
         # |h_i - h_j|^2 summed over a matching is a constant less twice the sum of products

@@ -11,6 +11,7 @@ from meanfield.networks.feature_map import scale_of
 from meanfield.objective import Objective
 from solvers import _check
 from solvers._memory import fits, machine_bytes
+from solvers._threads import one_blas_thread
 from solvers.errors import InputError
 from solvers.measure import ParticleMeasure
 from solvers.protocols import Array
@@ -46,6 +47,12 @@ class Neurons:
                 "belongs to another network"
             )
         _check.array(state.positions, f"the positions of {name}")
+        layout = getattr(self.problem.network, "layout", None)
+        if None not in (layout, state.layout) and dict(state.layout or {}) != dict(layout or {}):
+            raise InputError(
+                f"{name} has neurons of the parts {state.layout}, but those of {self.problem.network!r} have "
+                f"{layout}: it belongs to another network"
+            )
         return state
 
     def sizes(self, state: ParticleMeasure) -> tuple[int, ...]:
@@ -64,8 +71,6 @@ class Neurons:
         """The neurons that are kept, their masses multiplied."""
         units = kept[0]
         signs = None if state.signs is None else state.signs[units]
-        if units.size == 0:  # f = 0, or minus the centre: a neuron without mass
-            return ParticleMeasure(state.positions[:1], [0.0], layout=state.layout)
         return ParticleMeasure(state.positions[units], factors[0] * state.weights[units], signs, state.layout)
 
     def thinned(
@@ -74,18 +79,25 @@ class Neurons:
         """Predictions of the network with each of the masks, whose sum over kept neurons is multiplied."""
         change: Any = 0.0
         table = np.array([factors[0] * mask[0] - 1.0 for mask in masks])
-        for rows, part in self._outputs(state):
-            change = change + np.tensordot(table[:, rows], part, 1)
+        with one_blas_thread():
+            for rows, part in self._outputs(state):
+                change = change + np.tensordot(table[:, rows], part, 1)
         f = self.predict(state)
         return [f + one for one in change]
 
     def squares(self, state: ParticleMeasure, layer: int) -> tuple[Array, Array]:
-        """``sum_j phi_j`` and ``sum_j phi_j^2`` over the neurons' parts phi_j of f."""
-        total: Any = 0.0
+        """``sum_j phi_j^2`` and ``sum_j (phi_j - mean)^2`` over the neurons' parts phi_j of f."""
         square: Any = 0.0
-        for _, part in self._outputs(state):
-            total, square = total + part.sum(axis=0), square + np.square(part).sum(axis=0)
-        return total, square
+        mean: Any = 0.0
+        spread: Any = 0.0
+        for rows, part in self._outputs(state):
+            square = square + np.square(part).sum(axis=0)
+            # blocks are joined by the gaps of their means: sum phi^2 - m mean^2 would cancel where neurons are alike
+            count, here = len(part), part.mean(axis=0)
+            gap, share = here - mean, count / (rows.start + count)
+            spread = spread + np.square(part - here).sum(axis=0) + rows.start * share * gap**2
+            mean = mean + share * gap
+        return square, spread
 
     def _outputs(self, state: ParticleMeasure) -> Any:
         """Blocks of neurons, and their parts ``scale c_j Phi_j`` of predictions, (block, n) or (block, n, k)."""
