@@ -31,6 +31,7 @@ import numpy as np
 
 import meanfield as mf
 import solvers
+from meanfield._confidence import half_width
 from meanfield.gallery import Claim, check_sizes
 from solvers._threads import one_blas_thread
 from solvers.errors import InputError
@@ -355,11 +356,7 @@ def _classifier(ax: Any, arrays: dict[str, Any], j: int, name: str) -> None:
 
 def _band(values: Array) -> tuple[Array, Array]:
     """Mean over the last axis, and half the width of its 95 % band (Student)."""
-    from scipy.stats import t
-
-    draws = values.shape[-1]
-    half = t.ppf(0.975, draws - 1) * values.std(axis=-1, ddof=1) / np.sqrt(draws)
-    return values.mean(axis=-1), half
+    return values.mean(axis=-1), half_width(values)
 
 
 def _errors(ax: Any, arrays: dict[str, Any], x: Array, where: list[tuple[int, int]]) -> None:

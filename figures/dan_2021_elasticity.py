@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 
 import meanfield as mf
+from meanfield._confidence import bounds
 from meanfield.diagnostics import RidgeFlow
 from meanfield.gallery import Claim, check_sizes
 from solvers import integrate
@@ -340,14 +341,6 @@ def _denominators(ax: Any, arrays: dict[str, Any]) -> None:
 
 
 # The claims -------------------------------------------------------------------------------------------------
-
-
-def bounds(values: Array) -> tuple[float, float]:
-    """The two ends of the 95 % confidence interval of the mean, by Student's t."""
-    from scipy.stats import t
-
-    half = float(t.ppf(0.975, len(values) - 1)) * values.std(ddof=1) / np.sqrt(len(values))
-    return float(values.mean() - half), float(values.mean() + half)
 
 
 def deviations(arrays: dict[str, Any]) -> Array:

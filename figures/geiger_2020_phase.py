@@ -34,6 +34,7 @@ import numpy as np
 
 import meanfield as mf
 import solvers
+from meanfield._confidence import half_width
 from meanfield.gallery import Claim, check_sizes
 from solvers.errors import InputError
 from solvers.protocols import Array
@@ -263,21 +264,13 @@ def _changes(ax: Any, arrays: dict[str, Any]) -> None:
 def _errors(ax: Any, arrays: dict[str, Any]) -> None:
     products, colours = arrays["products"], mf.plotting.COLOURS
     for i, label in enumerate((r"labels sign$(x_1)$", r"labels sign$(|x|^2 - c)$")):
-        mean, half = arrays["error"][i].mean(axis=-1), band(arrays["error"][i])
+        mean, half = arrays["error"][i].mean(axis=-1), half_width(arrays["error"][i])
         ax.fill_between(products, mean - half, mean + half, color=colours[i + 2], alpha=0.2, lw=0)
         ax.plot(products, mean, "os"[i] + "-", color=colours[i + 2], label=label)
     ax.set(xscale="log", xlabel=r"$A = \alpha \sqrt{h}$", ylabel="test error")
     ax.set_title(f"Which regime is better depends on the data, $h = {arrays['widths'][-1]}$")
     ax.set_ylim(0, 1.35 * arrays["error"].mean(axis=-1).max())
     ax.legend(loc="upper right")
-
-
-def band(values: Array) -> Array:
-    """Half of the 95 % interval of the mean over trials, by Student's law."""
-    from scipy.stats import t
-
-    count = values.shape[-1]
-    return np.asarray(t.ppf(0.975, count - 1) * values.std(axis=-1, ddof=1) / np.sqrt(count))
 
 
 # The claims -------------------------------------------------------------------------------------------------

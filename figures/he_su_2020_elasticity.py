@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 import meanfield as mf
+from meanfield._confidence import bounds
 from meanfield.gallery import Claim, check_sizes
 from solvers import integrate
 from solvers.errors import InputError
@@ -175,14 +176,6 @@ def _error(network: Any, measure: Any, P: Array, labels: Array, step: float) -> 
     """Of S_rel after a finite step against its limit: mean size over pairs, the few that cross a kink among them."""
     report = mf.elasticity((network, measure), P, y=labels, step=step)
     return float(np.mean(np.abs(report.s_rel - report.rel_limit)))
-
-
-def bounds(values: Array) -> tuple[float, float]:
-    """The two ends of the 95 % confidence interval of the mean, by Student's t over seeds."""
-    from scipy.stats import t
-
-    half = float(t.ppf(0.975, len(values) - 1)) * values.std(ddof=1) / np.sqrt(len(values))
-    return float(values.mean() - half), float(values.mean() + half)
 
 
 # The picture ------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 
 import meanfield as mf
+from meanfield._confidence import bounds, half_width
 from meanfield.gallery import Claim, check_sizes
 from meanfield.plotting import fit_slope
 from solvers import integrate
@@ -297,10 +298,7 @@ def _paths(ax: Any, arrays: dict[str, Any]) -> None:
 
 def _power(ax: Any, x: Array, y: Array, colour: str, label: str, marker: str = "o") -> None:
     """Means with the 95 % interval of each, and the fitted power law."""
-    from scipy.stats import t
-
-    means = y.mean(axis=1)
-    half = t.ppf(0.975, y.shape[1] - 1) * y.std(axis=1, ddof=1) / np.sqrt(y.shape[1])
+    means, half = y.mean(axis=1), half_width(y)
     low = np.minimum(half, 0.9 * means)  # the bar of an interval that reaches below zero ends on the axis
     if (means > 0).all():
         fit = fit_slope(x, y)
@@ -404,14 +402,6 @@ def farther(x: Array, y: Array, expected: float) -> float:
     return fit.slope + (fit.half_width if fit.slope > expected else -fit.half_width)
 
 
-def lower(values: Array) -> float:
-    """The lower end of the 95 % interval of a mean, Student's."""
-    from scipy.stats import t
-
-    half = t.ppf(0.975, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size)
-    return float(values.mean() - half)
-
-
 def claims(arrays: dict[str, Any]) -> list[Claim]:
     """Dropout stability and connectivity over width, and where they end."""
     m, deep = arrays["widths"], arrays["deep_widths"]
@@ -450,7 +440,7 @@ def claims(arrays: dict[str, Any]) -> list[Claim]:
         Claim.within("On the straight line it does not fall: slope, farther end", farther(m, barriers[1], 0.0), 0.0,
                      absolute=WIDE, source=OWN),
         Claim.above("so that at the largest width it is higher there: quotient, lower bound over pairs",
-                    lower(barriers[1, -1] / barriers[0, -1].mean()), 1.5, source=OWN),
+                    bounds(barriers[1, -1] / barriers[0, -1].mean())[0], 1.5, source=OWN),
         Claim.above("With the neurons permuted the straight line is lower than without: quotient of mean barriers at "
                     "the largest width", barriers[1, -1].mean() / (barriers[2, -1].mean() + 1e-12), 20.0, source=OWN),
         Claim.within("Two hidden layers with weights of size 1/m, both halved: slope of the change, farther end",

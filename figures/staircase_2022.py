@@ -42,6 +42,7 @@ import numpy as np
 
 import meanfield as mf
 import solvers
+from meanfield._confidence import bounds
 from meanfield.gallery import Claim, check_sizes
 from solvers.errors import InputError
 from solvers.protocols import Array
@@ -343,14 +344,6 @@ def compute(config: Config, rng: np.random.Generator) -> dict[str, Any]:
         "far_times": half_times(far_times, far[..., 2]), "fastest": np.array(fastest(flows[1][1])),
         "limit_dims": np.array(config.limit_dims), "distances": distances,
     }  # fmt: skip
-
-
-def bounds(values: Array) -> tuple[float, float]:
-    """The two ends of the 95 % confidence interval of the mean, by Student's t over seeds."""
-    from scipy.stats import t
-
-    half = float(t.ppf(0.975, len(values) - 1)) * values.std(ddof=1) / np.sqrt(len(values))
-    return float(values.mean() - half), float(values.mean() + half)
 
 
 def half_times(t: Array, curves: Array) -> Array:

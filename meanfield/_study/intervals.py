@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from meanfield._confidence import bounds
 from meanfield._study import store
 from solvers import _check
 from solvers.errors import InputError
@@ -60,8 +61,4 @@ def _bounds(x: np.ndarray[Any, Any], interval: str, level: float) -> tuple[float
         draws = np.random.default_rng(0).integers(x.size, size=(RESAMPLES, x.size))
         low, high = np.quantile(x[draws].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
         return float(low), float(high)
-    from scipy.special import stdtrit
-
-    half = float(stdtrit(x.size - 1, (1 + level) / 2)) * float(x.std(ddof=1)) / x.size**0.5
-    mean = float(np.mean(x))
-    return mean - half, mean + half
+    return bounds(x, level)

@@ -33,13 +33,6 @@ def test_infinite_width_of_a_linear_net_is_affine_in_the_product() -> None:
     np.testing.assert_allclose(figure.infinite("identity", X), np.abs(K) / np.diag(K)[:, None], rtol=1e-12)
 
 
-def test_bounds_are_students() -> None:
-    low, high = figure.bounds(np.array([1.0, 2.0, 3.0]))
-    assert (low + high) / 2 == pytest.approx(2.0) and high - 2.0 == pytest.approx(
-        4.302653 / np.sqrt(3), rel=1e-6
-    )
-
-
 @pytest.mark.parametrize(
     ("change", "word"),
     [({"seeds": 2}, "seeds"), ({"probes": 10}, "probes"), ({"width": 11}, "width"), ({"step": 0.0}, "step")],

@@ -20,8 +20,6 @@ def test_the_farther_end_of_an_interval() -> None:
     # the mean of powers is flatter than the power of the mean
     assert fit.slope > -1 and figure.farther(x, y, -1.0) == pytest.approx(fit.slope + fit.half_width)
     assert figure.farther(x, y, 0.0) == pytest.approx(fit.slope - fit.half_width)
-    # Student's quantile with two degrees of freedom
-    assert figure.lower(np.array([1.0, 2.0, 3.0])) == pytest.approx(2 - 4.302653 / np.sqrt(3), rel=1e-6)
 
 
 def test_pieces_are_measured_on_the_networks_themselves() -> None:

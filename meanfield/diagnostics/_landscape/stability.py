@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from meanfield._confidence import bounds
 from solvers.protocols import Array
 
 
@@ -22,13 +23,7 @@ class Interval(NamedTuple):
 def interval(values: Any) -> Interval:
     """Of the mean of independent `values`, (k,)."""
     values = np.asarray(values, dtype=np.float64)
-    mean, count = float(values.mean()), values.size
-    if count < 2:
-        return Interval(mean, float("nan"), float("nan"))
-    from scipy.stats import t
-
-    half = float(t.ppf(0.975, count - 1)) * float(values.std(ddof=1)) / count**0.5
-    return Interval(mean, mean - half, mean + half)
+    return Interval(float(values.mean()), *bounds(values))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
