@@ -319,7 +319,7 @@ def test_blocks_change_nothing_but_rounding(rng: np.random.Generator, monkeypatc
     whole = everything()
     monkeypatch.setattr("meanfield.finite.deep.network.BLOCK_BYTES", 1500)
     monkeypatch.setattr("meanfield.finite.deep.tangent.BLOCK_BYTES", 1500)
-    assert len(list(net._blocks(9))) > 2
+    assert len(list(net.blocks(9))) > 2
     for a, b in zip(whole, everything(), strict=True):
         np.testing.assert_allclose(b, a, rtol=0, atol=1e-12)  # sums of some tens in another order
     np.testing.assert_allclose(whole[-1], w.flat - 0.1 * problem.gradient(w).flat, rtol=0, atol=1e-14)
@@ -669,7 +669,7 @@ def test_points_that_coincide_with_other_labels() -> None:
 
 def test_what_is_larger_than_memory(monkeypatch: Any) -> None:
     w = NET.init()
-    monkeypatch.setattr("meanfield.finite.deep.network.fits", lambda needed: needed < 100)
+    monkeypatch.setattr("solvers._memory.fits", lambda needed: needed < 100)
     with pytest.raises(InputError, match="28 weights would take .* take smaller widths"):
         NET.init()
     with pytest.raises(InputError, match="activations of all layers at 4 points would take"):

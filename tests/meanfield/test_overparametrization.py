@@ -358,7 +358,7 @@ def test_runs_that_cannot_be_reported_on(dense: Any, monkeypatch: pytest.MonkeyP
     refused(r"holds 0 saves .* wider", dense, window=(5.0, 6.0))
     refused("goal must be positive", dense, goal=0.0)
     refused("points must be an integer", dense, points=2.5)
-    monkeypatch.setattr("meanfield.finite.deep.network.fits", lambda needed: needed < 100)
+    monkeypatch.setattr("solvers._memory.fits", lambda needed: needed < 100)
     refused("tangent kernels of 5 predictions would take .* points=1000", dense)
 
 

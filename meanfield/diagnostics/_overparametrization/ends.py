@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from meanfield.finite.deep.network import Network, require_memory
+from meanfield.finite.deep.network import Network
 from meanfield.finite.deep.weights import Weights
+from solvers._memory import require_memory
 from solvers._threads import one_blas_thread
 from solvers.protocols import Array
 

@@ -12,7 +12,7 @@ from meanfield.data import separation
 from meanfield.diagnostics._overparametrization import decay, ends
 from meanfield.diagnostics._overparametrization.outcome import OverparametrizationReport
 from meanfield.finite.deep import SGD, GradientFlow, Problem, Weights
-from meanfield.finite.deep.problem import contradictions
+from meanfield.finite.deep.data import contradictions
 from solvers import _check
 from solvers._reduction import datum_weights
 from solvers._rng import generator

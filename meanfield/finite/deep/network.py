@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from meanfield import activations
+from meanfield.finite.deep.data import check_front, check_points
 from meanfield.finite.deep.passes import accumulate, add_product, backward, forward
+from meanfield.finite.deep.samples import jacobian, model
 from meanfield.finite.deep.scaling import Layer, scaled
-from meanfield.finite.deep.tangent import one_output, tangent_kernel
+from meanfield.finite.deep.tangent import tangent_kernel
 from meanfield.finite.deep.weights import Weights, views
 from meanfield.plugins import check_activation
 from solvers import _check
-from solvers._memory import fits, machine_bytes
+from solvers._memory import require_memory
 from solvers._rng import generator
 from solvers._threads import one_blas_thread
 from solvers.errors import InputError
@@ -120,14 +122,7 @@ class Network:
 
     def check_inputs(self, X: Any) -> Array:
         """X as (n, d), or one sentence."""
-        inputs, d = _check.array(X, "X"), self.layers[0].fan
-        if inputs.ndim != 2 or inputs.shape[1] != d:
-            hint = "; pass X[None] for one point" if inputs.shape == (d,) else ""
-            hint = "; pass X[:, None]" if inputs.ndim == 1 == d else hint
-            raise InputError(
-                f"X must have shape (n, {d}) for this network, but its shape is {inputs.shape}{hint}"
-            )
-        return inputs
+        return check_points(X, self.layers[0].fan)
 
     def flat(self, weights: Any) -> Array:
         """Weights, or their flat vector, as a flat vector (P,), or one sentence."""
@@ -144,8 +139,15 @@ class Network:
             f"{type(weights).__name__}" + (f" of shape {weights.shape}" if hasattr(weights, "shape") else "")
         )
 
-    def _blocks(self, n: int, copies: int = 1) -> Iterator[slice]:
-        """So many points at a time that what a pass leaves stays within the memory of a block."""
+    def blocks(self, n: int, copies: int = 1) -> Iterator[slice]:
+        """So many points at a time that what a pass leaves stays within the memory of a block.
+
+        Parameters
+        ----------
+        n : int
+        copies : int
+            Of the outputs of every layer, beside values and slopes.
+        """
         each = sum(
             p * (layer.fan + (2 + copies) * layer.out)
             for p, layer in zip(self.positions, self.layers, strict=True)
@@ -197,7 +199,7 @@ class Network:
         X : ndarray
         """
         arrays = views(flat, self.shapes)
-        parts = [forward(self, arrays, X[block], False).f for block in self._blocks(len(X))]
+        parts = [forward(self, arrays, X[block], False).f for block in self.blocks(len(X))]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def gradient(self, weights: Any, X: Any, q: Any) -> Weights:
@@ -211,20 +213,10 @@ class Network:
             Such as the gradient of a loss in f.
         """
         z, inputs = self.flat(weights), self.check_inputs(X)
-        front = self.check_front(q, len(inputs))
+        front = check_front(q, len(inputs), self.outputs)
         out = np.empty(self.size)
         self.evaluate(z, inputs, lambda f: front, out, 0)
         return Weights.over(out, self.shapes)
-
-    def check_front(self, q: Any, n: int) -> Array:
-        """q as (n, k), or one sentence."""
-        front = _check.array(q, "q", ndim=(1, 2))
-        if front.shape != (n, self.outputs) and not (self.outputs == 1 and front.shape == (n,)):
-            wanted = (n,) if self.outputs == 1 else (n, self.outputs)
-            raise InputError(
-                f"q must have shape {wanted}, one entry a prediction, but its shape is {front.shape}"
-            )
-        return front.reshape(n, self.outputs)
 
     @one_blas_thread()
     def evaluate(
@@ -242,8 +234,8 @@ class Network:
         """
         arrays, low = views(flat, self.shapes), min(self.trained) if lowest is None else lowest
         parts = views(out, self.shapes)
-        out[: self._offset(f"W{low}")] = 0.0
-        blocks = list(self._blocks(len(X)))
+        out[: self.offset(f"W{low}")] = 0.0
+        blocks = list(self.blocks(len(X)))
         if len(blocks) == 1:
             made = forward(self, arrays, X, True)
             accumulate(self, arrays, made, respond(made.f).reshape(made.f.shape), parts, low, True)
@@ -267,7 +259,7 @@ class Network:
         step : float
         """
         arrays = views(flat, self.shapes)
-        if len(list(self._blocks(len(X)))) > 1:
+        if len(list(self.blocks(len(X)))) > 1:
             out = np.empty_like(flat)
             self.evaluate(flat, X, respond, out)
             out *= step * self.rates
@@ -283,7 +275,6 @@ class Network:
                 if layer.bias:
                     arrays[f"b{i}"] -= (step * layer.rate * layer.shift) * np.add.reduce(g, axis=0)
 
-    @one_blas_thread()
     def jacobian(self, weights: Any, X: Any) -> Array:
         """Gradients of each prediction, (n, k, P), in the order of ``weights.flat``; 0 for weights that are frozen.
 
@@ -297,34 +288,15 @@ class Network:
         InputError
             Also where it would not fit into memory.
         """
-        z, inputs = self.flat(weights), self.check_inputs(X)
-        n, k = len(inputs), self.outputs
-        require_memory(
-            8.0 * n * k * self.size, f"the gradients of {n * k} predictions in {self.size} weights"
-        )
-        found = np.zeros((n, k, self.size))
-        arrays, low = views(z, self.shapes), min(self.trained)
-        for block in self._blocks(n):
-            made, count = forward(self, arrays, inputs[block], True), block.stop - block.start
-            for o in range(k):
-                for i, g in backward(self, arrays, made, one_output(count, k, o), low):
-                    layer = self.layers[i]
-                    if not layer.rate:
-                        continue
-                    at = self._offset(f"W{i}")
-                    rows = g.reshape(count, -1, layer.out)
-                    # in place: it may be as large as half of the memory
-                    part = found[block, o, at : at + layer.out * layer.fan]
-                    part = part.reshape(count, layer.out, layer.fan)
-                    np.matmul(rows.transpose(0, 2, 1), made.inputs[i].reshape(count, -1, layer.fan), out=part)
-                    if layer.factor != 1.0:
-                        part *= layer.factor
-                    if layer.bias:
-                        at = self._offset(f"b{i}")
-                        found[block, o, at : at + layer.out] = layer.shift * rows.sum(axis=1)
-        return found
+        return jacobian(self, self.flat(weights), self.check_inputs(X))
 
-    def _offset(self, name: str) -> int:
+    def offset(self, name: str) -> int:
+        """Where an array begins in the flat vector.
+
+        Parameters
+        ----------
+        name : str
+        """
         low = 0
         for other, shape in self.shapes.items():
             if other == name:
@@ -351,7 +323,7 @@ class Network:
         needed = 8.0 * sum(math.prod(size) for size in sizes)
         require_memory(needed, f"the activations of all layers at {len(inputs)} points")
         found = tuple(np.empty(size) for size in sizes)
-        for block in self._blocks(len(inputs)):
+        for block in self.blocks(len(inputs)):
             made = forward(self, arrays, inputs[block], False)
             for whole, part in zip(found, made.before if before else made.hidden, strict=True):
                 whole[block] = part.reshape(whole[block].shape)
@@ -391,28 +363,7 @@ class Network:
         ----------
         weights : Weights or ndarray, (P,)
         """
-        from meanfield.diagnostics import Model
-
-        start, moving = self.flat(weights).copy(), np.flatnonzero(self.rates)
-        roots = np.sqrt(self.rates[moving])
-        inner = np.flatnonzero(moving < self._offset(f"W{len(self.layers) - 1}"))
-
-        def at(parameters: Array) -> Model:
-            whole = start.copy()
-            whole[moving] = roots * parameters
-            return Model(
-                lambda X: self.predict(whole, X),
-                lambda X: self.jacobian(whole, X)[..., moving] * roots,
-                parameters,
-                inner if inner.size else None,
-                at,
-                lambda X, Z: self.tangent_kernel(whole, X, Z),
-                lambda X: np.hstack(
-                    [z.reshape(len(X), -1) > 0 for z in self.activations(whole, X, before=True)]
-                ),
-            )
-
-        return at(start[moving] / roots)
+        return model(self, self.flat(weights))
 
 
 def _finite(flat: Array) -> Array:
@@ -421,12 +372,3 @@ def _finite(flat: Array) -> Array:
             "weights must be finite, but some are NaN or infinite: the training that made them diverged"
         )
     return flat
-
-
-def require_memory(needed: float, what: str, instead: str = "fewer points at a time") -> None:
-    """Refuse what does not fit into the memory of the machine."""
-    if not fits(needed):
-        raise InputError(
-            f"{what} would take {needed / 2**30:,.1f} GiB, and this machine has {machine_bytes() / 2**30:,.1f}; "
-            f"take {instead}"
-        )

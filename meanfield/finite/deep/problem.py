@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from meanfield.finite.deep.data import check_labels, contradictions
 from meanfield.finite.deep.network import Network
 from meanfield.finite.deep.weights import Weights
 from meanfield.plugins import check_loss
@@ -20,22 +20,6 @@ from solvers.protocols import Array
 
 if TYPE_CHECKING:
     from meanfield.diagnostics import Model
-
-
-def contradictions(X: Array, y: Array) -> NDArray[np.intp]:
-    """Pairs (i, j), i < j, of rows of X that coincide and whose labels differ: one, or more, where there are any.
-
-    Parameters
-    ----------
-    X : ndarray, (n, ...)
-    y : ndarray, (n,) or (n, k)
-    """
-    n = len(X)
-    _, which = np.unique(X.reshape(n, -1), axis=0, return_inverse=True)
-    order = np.argsort(which.reshape(-1), kind="stable")
-    groups, labels = which.reshape(-1)[order], y.reshape(n, -1)[order]
-    found = np.flatnonzero((groups[1:] == groups[:-1]) & (labels[1:] != labels[:-1]).any(axis=1))
-    return np.column_stack([order[found], order[found + 1]])
 
 
 class Problem:
@@ -68,8 +52,6 @@ class Problem:
         self.X = np.array(net.check_inputs(X))
         self.loss = SquaredLoss() if loss is None else by_name(loss)
         n = len(self.X)
-        if np.shape(y)[:1] != (n,):
-            raise InputError(f"y must have one entry per row of X ({n}), but its shape is {np.shape(y)}")
         self.y = self.check_labels(y, n)
         check_loss(self.loss, self.y)
         self.sample_weight = None
@@ -92,28 +74,11 @@ class Problem:
         y : array_like, (n,) or (n, k)
         n : int
         """
-        checked = getattr(self.loss, "check_labels", None)
-        labels = np.array(_check.array(y, "y", ndim=(1, 2)) if checked is None else checked(y, n))
-        k = self.net.outputs
-        if self.classes:
-            if k < 2:
-                raise InputError("cross-entropy needs a network with 2 outputs at least, one for each class")
-            if labels.ndim == 1 and labels.max() >= k:
-                raise InputError(
-                    f"y holds the class {int(labels.max())}, but the network has {k} outputs, for classes 0 to {k - 1}"
-                )
-            if labels.ndim == 2 and labels.shape[1] != k:
-                raise InputError(f"y has {labels.shape[1]} columns, but the network has {k} outputs")
-            return labels
-        columns = labels.shape[1] if labels.ndim == 2 else 1
-        if columns != k:
-            raise InputError(f"y has {columns} column(s), but the network has {k} output(s); they must agree")
-        return labels.reshape(-1) if k == 1 else labels.reshape(n, k)
+        return check_labels(self.loss, y, n, self.net.outputs)
 
     def _check_apart(self) -> None:
-        n = len(self.X)
         # a datum of weight zero does not exist
-        kept = np.arange(n) if self.sample_weight is None else np.flatnonzero(self.sample_weight)
+        kept = np.arange(len(self.X)) if self.sample_weight is None else np.flatnonzero(self.sample_weight)
         found = kept[contradictions(self.X[kept], self.y[kept])]
         if len(found) == 0:
             return

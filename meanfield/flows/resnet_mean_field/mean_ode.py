@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from meanfield.finite.deep.network import require_memory
 from meanfield.flows.resnet_mean_field.network import Pass, ResNet, Signal
 from meanfield.flows.resnet_mean_field.weights import Weights
 from solvers import _check
+from solvers._memory import require_memory
 from solvers._rng import seed_words
 from solvers.errors import InputError
 from solvers.noise import normals

@@ -12,11 +12,11 @@ import numpy as np
 
 from meanfield import activations
 from meanfield.activations import Identity, Tanh
-from meanfield.finite.deep.network import require_memory
 from meanfield.finite.deep.passes import activate, add_product
 from meanfield.flows.resnet_mean_field.weights import Weights
 from meanfield.plugins import check_activation
 from solvers import _check
+from solvers._memory import require_memory
 from solvers._rng import generator, seed_words
 from solvers._threads import one_blas_thread
 from solvers.errors import InputError
