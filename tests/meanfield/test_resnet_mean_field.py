@@ -13,6 +13,7 @@ import pytest
 import meanfield as mf
 import solvers
 from meanfield.flows.resnet_mean_field import linear, network
+from solvers._threads import one_blas_thread
 from solvers.errors import DivergenceError, InputError
 
 R = mf.resnet_mean_field
@@ -271,9 +272,45 @@ def test_descent_that_diverges_says_so(rng: np.random.Generator) -> None:
     assert np.isfinite(caught.value.run.final.U).all()
 
 
+def test_labels_of_every_loss(rng: np.random.Generator) -> None:
+    net, X = R.ResNet(2, 3, depth=2, width=3, dim=4), rng.standard_normal((4, 2))
+    classes, rows = [0, 2, 1, 1], np.eye(3)[[0, 2, 1, 1]]
+    runs = [
+        solvers.integrate(R.GradientDescent(net, X, y, 0.5, "cross_entropy"), net.init(rng=0), 5.0)
+        for y in (classes, rows)
+    ]
+    np.testing.assert_allclose(runs[0]["objective"], runs[1]["objective"], rtol=1e-12)  # rounding
+    assert runs[0]["objective"][-1] < 0.9 * runs[0]["objective"][0]
+    with pytest.warns(UserWarning, match="rows 1 and 2 of X coincide.*no weights reach zero loss"):
+        R.GradientDescent(net, X[[0, 1, 1]], classes[:3], 0.5, "cross_entropy")
+
+
+def test_limits_do_not_depend_on_threads_of_blas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What calls LAPACK holds BLAS to one thread."""
+    held: list[int] = []
+    for name in ("svd", "solve", "lstsq", "eigh"):
+        real = getattr(np.linalg, name)
+
+        def watched(*args: Any, real: Any = real, **options: Any) -> Any:
+            held.append(one_blas_thread._depth)
+            return real(*args, **options)
+
+        monkeypatch.setattr(np.linalg, name, watched)
+    net = R.ResNet(2, 1, 1, 1, 5, activation="identity")
+    limit, pair = R.MeanODE.of(net, nodes=3, points=16), net.embed()
+    start = limit.init(embeddings=pair)
+    limit.lift(start, [[1.0, 2.0]], pair)
+    R.linear_limit(net, [[1.0, 2.0]], [1.0], 1, 0.1, embeddings=pair)
+    R.first_step(net, [1.0, 2.0], 1.0, 0.1, embeddings=pair)
+    assert len(held) > 8 and all(held)
+
+
 NET = R.ResNet(2, 1, depth=2, width=3, dim=4)
 LINEAR = R.ResNet(2, 1, 1, 1, 1, activation="identity")
 GOOD = NET.init(rng=0)
+PAIR = (GOOD.W_E, GOOD.W_U)
+# of D = 1: h.b > 0 at x = (1, 1), y = 1
+GROWING = (np.full((1, 2), 0.5), np.full((1, 1), 1e-4))
 
 
 @pytest.mark.parametrize(
@@ -288,14 +325,19 @@ GOOD = NET.init(rng=0)
         (lambda: R.ResNet(2, 1, 10**6, 10**6, 4).init(), "GiB"),
         (lambda: NET.predict(GOOD, np.ones((3, 5))), r"X must have shape \(n, 2\)"),
         (lambda: NET.predict(GOOD, [[np.nan, 1.0]]), "X holds 1 value"),
-        (lambda: NET.predict(GOOD.U, np.ones((3, 2))), "weights must be Weights"),
+        (lambda: NET.predict(GOOD, np.ones(2)), r"pass X\[None\] for one point"),
+        (lambda: NET.predict(GOOD.U, np.ones((3, 2))), "weights must be mf.resnet_mean_field.Weights.*not ndarray"),
+        (lambda: NET.predict(mf.finite.deep.Dense((2, 3, 1)).init(), [[1.0, 2.0]]), "not meanfield.finite.deep"),
+        (lambda: NET.predict(R.Weights.over(GOOD.U * np.nan, GOOD.V, *PAIR), [[1.0, 2.0]]), "weights must be finite"),
         (lambda: NET.predict(R.ResNet(2, 1, 2, 3, 5).init(), np.ones((3, 2))), "another network"),
         (lambda: NET.gradient(GOOD, np.ones((3, 2)), np.ones(4)), "q must have shape"),
         (lambda: R.Weights(GOOD.U, GOOD.V[:1], GOOD.W_E, GOOD.W_U), "V must have the shape of U"),
         (lambda: R.Weights(GOOD.U, GOOD.V, GOOD.W_E[:2], GOOD.W_U), "W_E must have one row per coordinate"),
         (lambda: R.Weights(GOOD.U * np.inf, GOOD.V, GOOD.W_E, GOOD.W_U), "U holds"),
         (lambda: R.GradientDescent(GOOD, np.ones((3, 2)), np.ones(3), 0.1), "net must be a network"),
-        (lambda: R.GradientDescent(NET, np.ones((3, 2)), np.ones((3, 2)), 0.1), "y must have shape"),
+        (lambda: R.GradientDescent(NET, np.ones((3, 2)), np.ones((3, 2)), 0.1), r"y has 2 column\(s\)"),
+        (lambda: R.GradientDescent(NET, np.ones((3, 2)), [0.0, 1.0, 1.0], 0.1, "logistic"), "pass 2 . y - 1"),
+        (lambda: R.GradientDescent(NET, np.ones((3, 2)), [0, 1, 1], 0.1, "cross_entropy"), "2 outputs at least"),
         (lambda: R.GradientDescent(NET, np.ones((3, 2)), np.ones(3), 0.0), "step must be positive"),
         (lambda: R.GradientDescent(NET, np.ones((3, 2)), np.ones(3), 0.1, rates={"W": 1}), "rates"),
         (lambda: R.GradientDescent(NET, np.ones((3, 2)), np.ones(3), 0.1, rates={"U": 0, "V": 0}), "all 0"),
@@ -306,6 +348,15 @@ GOOD = NET.init(rng=0)
         (lambda: R.MeanODE(2, 1, 20, 50, 100), "MeanODE.of"),
         (lambda: R.MeanODE.of(NET).init(embeddings=3), "embeddings must be Weights"),
         (lambda: R.MeanODE.of(NET).init(embeddings=(np.ones((4, 2)), np.ones((4, 2)))), "embeddings must be W_E"),
+        (lambda: R.MeanODE.of(NET).init(embeddings=PAIR[::-1]), r"W_E of shape \(D, 2\), then W_U of shape \(D, 1\)"),
+        (lambda: R.MeanODE.of(NET).init(embeddings=R.ResNet(1, 2, 2, 3, 4).init()), "embeddings must be W_E"),
+        (lambda: R.MeanODE.of(NET).init(embeddings=(PAIR[0], PAIR[1][:2])), "not 4 and 2"),
+        (lambda: R.linear_limit(LINEAR, [[9.0, 9.0]], [1.0], 60, 9.0), "nodes=20 do not resolve h .* step=9"),
+        (lambda: R.linear_limit(LINEAR, [[1.1, 0.0]], [3.0], 60, 0.1), "take more nodes"),
+        (lambda: R.linear_limit(LINEAR, [[1.0, 1.0]], [1.0], 1, 0.1, nodes=10**5), "100000 nodes .* fewer nodes"),
+        (lambda: R.first_step(LINEAR, np.ones((1, 2)), 1.0, 0.1), r"x must have shape \(2,\)"),
+        (lambda: R.first_step(LINEAR, np.ones(2), np.ones(2), 0.1), r"y must have shape \(1,\)"),
+        (lambda: R.first_step(LINEAR, 1e3 * np.ones(2), 1.0, 1e4, embeddings=GROWING), "step=10000 .* smaller"),
         (lambda: R.linear_limit(NET, np.ones((3, 2)), np.ones(3), 1, 0.1), "identity"),
         (lambda: R.linear_limit(LINEAR, np.ones((3, 2)), np.ones(3), -1, 0.1), "steps"),
         (lambda: R.first_step(NET, np.ones(2), np.ones(1), 0.1), "identity"),

@@ -11,8 +11,13 @@ from meanfield.flows.resnet_mean_field.mean_ode import MeanODE, combined
 from meanfield.flows.resnet_mean_field.network import ResNet
 from meanfield.flows.resnet_mean_field.training import GradientDescent
 from solvers import _check
+from solvers._memory import require_memory
+from solvers._threads import one_blas_thread
 from solvers.errors import InputError
 from solvers.protocols import Array
+
+# The last coefficients of h in Chebyshev's polynomials, relative to the largest, up to which h counts as resolved.
+RESOLVED = 1e-10
 
 
 class LinearLimit(NamedTuple):
@@ -29,6 +34,7 @@ class LinearLimit(NamedTuple):
     coefficients: Array
 
 
+@one_blas_thread()
 def linear_limit(
     net: Any,
     X: Any,
@@ -47,8 +53,9 @@ def linear_limit(
         dh/ds = (scale/D) C_vu h,     -db/ds = (scale/D) C_uv b,     C <- T C T',
         T = I - step (scale/D) [[0, r_U H B'], [r_V B H', 0]],
 
-    H and B with columns h_i and b_i. All is analytic in s: collocation at Chebyshev's points is exact to rounding. D is
-    infinite, or that of given embeddings; in both cases the computation is in dimension d_in + d_out.
+    H and B with columns h_i and b_i. All is analytic in s: collocation at Chebyshev's points is exact to rounding,
+    and refused where its nodes do not resolve h. D is infinite, or that of given embeddings; in both cases the
+    computation is in dimension d_in + d_out.
 
     Parameters
     ----------
@@ -68,6 +75,7 @@ def linear_limit(
     Raises
     ------
     InputError
+        Also for training that diverges, and for nodes that do not resolve h over depth.
 
     Examples
     --------
@@ -85,6 +93,8 @@ def linear_limit(
     if nodes < 2:
         raise InputError(f"nodes must be at least 2, not {nodes}")
     limit = MeanODE.of(net, nodes=3, points=8 * (net.d_in + net.d_out))
+    # the system of all nodes, and its factors
+    require_memory(16.0 * (nodes * limit.dim) ** 2, f"a system of {nodes} nodes", "fewer nodes")
     descent = GradientDescent(limit, X, y, step, rates=rates)
     W_E, W_U = limit.span(embeddings)
     dim, factor = limit.dim, net.scale * net.activation.factor / limit.dim
@@ -97,6 +107,11 @@ def linear_limit(
     for k in range(steps + 1):
         A = factor * C[:, dim:, :dim]
         h = collocated(A, along, h0)
+        if not resolved(h):
+            raise InputError(
+                f"nodes={nodes} do not resolve h over depth after {k} steps of step={descent.step_size:g}: take more "
+                "nodes, or a smaller step where training diverges"
+            )
         f = (W_U.T @ h[-1]).T / dim
         predictions.append(f)
         features.append(combined(np.hstack([W_E, W_U]), h[-1]).T)
@@ -107,13 +122,19 @@ def linear_limit(
         outer = descent.step_size * factor * h @ b.transpose(0, 2, 1)
         T[:, :dim, dim:] -= descent.rates[0] * outer
         T[:, dim:, :dim] -= descent.rates[1] * outer.transpose(0, 2, 1)
-        C = T @ C @ T.transpose(0, 2, 1)
+        with np.errstate(over="ignore", invalid="ignore"):  # training that diverges is refused above
+            C = T @ C @ T.transpose(0, 2, 1)
     return LinearLimit(np.array(predictions), np.array(features))
+
+
+def points_of(nodes: int) -> Array:
+    """Chebyshev's points of [-1, 1], ends included."""
+    return np.asarray(-np.cos(np.pi * np.arange(nodes) / (nodes - 1)))
 
 
 def integrals(nodes: int) -> tuple[Array, Array]:
     """Matrices of ``int_0^s`` and ``int_s^1`` on Chebyshev's points of [0, 1], ends included, exact on polynomials."""
-    x = -np.cos(np.pi * np.arange(nodes) / (nodes - 1))
+    x = points_of(nodes)
     values = np.polynomial.chebyshev.chebvander(x, nodes - 1)
     raised = np.zeros((nodes, nodes))
     for degree in range(nodes):
@@ -129,10 +150,26 @@ def integrals(nodes: int) -> tuple[Array, Array]:
 def collocated(A: Array, integral: Array, start: Array) -> Array:
     """``h = start + int A h`` at all nodes: (nodes, D, n) for A (nodes, D, D) and start (D, n)."""
     nodes, dim, _ = A.shape
+    # what A is when training diverges: h is then not resolved, and that is what is said
+    lost = np.full((nodes, *start.shape), np.nan)
+    if not np.isfinite(A).all():
+        return lost
     system = np.eye(nodes * dim) - np.einsum("ij,jab->iajb", integral, A).reshape(nodes * dim, nodes * dim)
-    return np.linalg.solve(system, np.tile(start, (nodes, 1))).reshape(nodes, dim, -1)
+    try:
+        return np.linalg.solve(system, np.tile(start, (nodes, 1))).reshape(nodes, dim, -1)
+    except np.linalg.LinAlgError:
+        return lost
 
 
+def resolved(h: Array) -> bool:
+    """Whether the last two coefficients of h, (nodes, ...), are small; False for what is not finite."""
+    count = len(h)
+    values = np.polynomial.chebyshev.chebvander(points_of(count), count - 1)
+    sizes = np.abs(np.linalg.solve(values, h.reshape(count, -1))).max(axis=1)
+    return bool(sizes[-2:].max() <= RESOLVED * sizes.max())
+
+
+@one_blas_thread()
 def first_step(net: Any, x: Any, y: Any, step: float, *, rates: Any = None, embeddings: Any = None) -> Array:
     r"""f at one point after one step from the start of the linear limit, in closed form, (d_out,).
 
@@ -148,7 +185,7 @@ def first_step(net: Any, x: Any, y: Any, step: float, *, rates: Any = None, embe
     net : ResNet
         With activation `Identity`.
     x : array_like, (d_in,)
-    y : array_like, (d_out,)
+    y : array_like, (d_out,), or a number if d_out is 1
     step : float
         Of the loss ``1/2 |f - y|^2``.
     rates : mapping, optional
@@ -161,7 +198,10 @@ def first_step(net: Any, x: Any, y: Any, step: float, *, rates: Any = None, embe
     if not isinstance(net, ResNet) or not isinstance(net.activation, Identity):
         raise InputError("net must be a mf.resnet_mean_field.ResNet with activation='identity'")
     limit = MeanODE.of(net, nodes=3, points=8 * (net.d_in + net.d_out))
-    descent = GradientDescent(limit, [np.ravel(x)], [np.ravel(y)], step, rates=rates)
+    point = _check.array(x, "x", shape=(net.d_in,))
+    target = np.ravel(y) if np.ndim(y) == 0 else y
+    target = _check.array(target, "y", shape=(net.d_out,))
+    descent = GradientDescent(limit, [point], [target], step, rates=rates)
     assert net.in_std is not None and net.out_std is not None
     r_u, r_v = descent.rates
     kappa = (
@@ -169,12 +209,15 @@ def first_step(net: Any, x: Any, y: Any, step: float, *, rates: Any = None, embe
         * descent.step_size
         * (r_u * net.v_std**2 + r_v * net.u_std**2)
     )
-    point, target = descent.X[0], np.ravel(descent.y)
     if embeddings is None:
         return np.asarray(kappa * net.in_std**2 * net.out_std**2 * (point @ point) * target)
     W_E, W_U = limit.span(embeddings)
     h = W_E @ point
     b = W_U @ (target - W_U.T @ h / limit.dim)
     z = kappa * (h @ b) / limit.dim
-    growth = float(np.expm1(z) / z) if z != 0.0 else 1.0
-    return np.asarray(W_U.T @ (h + kappa * (h @ h) / limit.dim * growth * b) / limit.dim)
+    with np.errstate(over="ignore", invalid="ignore"):
+        growth = float(np.expm1(z) / z) if z != 0.0 else 1.0
+        found = np.asarray(W_U.T @ (h + kappa * (h @ h) / limit.dim * growth * b) / limit.dim)
+    if not np.isfinite(found).all():
+        raise InputError(f"step={descent.step_size:g} makes f larger than numbers can be; take a smaller one")
+    return found

@@ -29,6 +29,7 @@ from meanfield.flows.resnet_mean_field.weights import Weights
 from solvers import _check
 from solvers._memory import require_memory
 from solvers._rng import seed_words
+from solvers._threads import one_blas_thread
 from solvers.errors import InputError
 from solvers.noise import normals
 from solvers.protocols import Array
@@ -106,6 +107,7 @@ class MeanODE(ResNet):
             net.out_std,
         )  # fmt: skip
 
+    @one_blas_thread()
     def init(self, rng: Any = 0, embeddings: Any = None) -> Weights:
         """Units of the start, Gaussian, on embeddings that are orthogonal (D infinite) or have the span of given ones.
 
@@ -127,6 +129,7 @@ class MeanODE(ResNet):
             V[node] = self.v_std * math.sqrt(dim) * units[:, dim:].T
         return Weights.over(U, V, W_E, W_U)
 
+    @one_blas_thread()
     def span(self, embeddings: Any = None) -> tuple[Array, Array]:
         """W_E and W_U in dimension d_in + d_out, with the Gram matrix over the dimension of those given.
 
@@ -148,24 +151,29 @@ class MeanODE(ResNet):
 
     def _rows(self, embeddings: Any) -> Array:
         if isinstance(embeddings, Weights):
-            rows = embeddings.embeddings
+            pair: Any = (embeddings.W_E, embeddings.W_U)
+        elif isinstance(embeddings, (tuple, list)) and len(embeddings) == 2:
+            pair = embeddings
         else:
-            try:
-                W_E, W_U = embeddings
-                rows = np.hstack([_check.array(W_E, "W_E", ndim=2), _check.array(W_U, "W_U", ndim=2)])
-            except (TypeError, ValueError) as error:
-                if isinstance(error, InputError):
-                    raise
-                raise InputError(
-                    "embeddings must be Weights, or a pair of W_E, (D, d_in), and W_U, (D, d_out)"
-                ) from None
-        if rows.shape[1] != self.dim:
             raise InputError(
-                f"embeddings must be W_E, (D, {self.d_in}), and W_U, (D, {self.d_out}), but together their shape is "
-                f"{rows.shape}"
+                "embeddings must be Weights, or a pair (W_E, W_U) of shapes (D, d_in) and (D, d_out), not "
+                f"{type(embeddings).__name__}"
             )
-        return rows
+        W_E, W_U = (_check.array(one, name) for one, name in zip(pair, ("W_E", "W_U"), strict=True))
+        if not (
+            W_E.ndim == W_U.ndim == 2 and W_E.shape[1:] == (self.d_in,) and W_U.shape[1:] == (self.d_out,)
+        ):
+            raise InputError(
+                f"embeddings must be W_E of shape (D, {self.d_in}), then W_U of shape (D, {self.d_out}), but their "
+                f"shapes are {W_E.shape} and {W_U.shape}"
+            )
+        if len(W_E) != len(W_U):
+            raise InputError(
+                f"W_E and W_U must have one row per coordinate each, not {len(W_E)} and {len(W_U)}"
+            )
+        return np.hstack([W_E, W_U])
 
+    @one_blas_thread()
     def lift(self, weights: Any, X: Any, embeddings: Any) -> Array:
         """h at s = 1 in the coordinates of other embeddings, (n, D): the same combination of their columns.
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from meanfield import activations
 from meanfield.activations import Identity, Tanh
+from meanfield.finite.deep.data import check_front, check_points
 from meanfield.finite.deep.passes import activate, add_product
 from meanfield.flows.resnet_mean_field.weights import Weights
 from meanfield.plugins import check_activation
@@ -138,12 +139,7 @@ class ResNet:
 
     def check_inputs(self, X: Any) -> Array:
         """X as (n, d_in), or one sentence."""
-        inputs = _check.array(X, "X", ndim=2)
-        if inputs.shape[1] != self.d_in:
-            raise InputError(
-                f"X must have shape (n, {self.d_in}) for this network, but its shape is {inputs.shape}"
-            )
-        return inputs
+        return check_points(X, self.d_in)
 
     def check_weights(self, weights: Any) -> Weights:
         """Weights of this shape, or one sentence.
@@ -153,12 +149,21 @@ class ResNet:
         weights : Weights
         """
         if not isinstance(weights, Weights):
+            kind = type(weights)
             raise InputError(
-                f"weights must be Weights, as net.init(rng=0) makes them, not {type(weights).__name__}"
+                "weights must be mf.resnet_mean_field.Weights, as net.init(rng=0) makes them, not "
+                + (f"{kind.__module__}.{kind.__name__}" if kind.__name__ == "Weights" else kind.__name__)
             )
         wanted = (*self.shape, self.d_in, self.d_out)
         if (*weights.U.shape, weights.W_E.shape[1], weights.W_U.shape[1]) != wanted:
-            raise InputError(f"these weights belong to another network: {weights!r}, where this is {self!r}")
+            raise InputError(
+                f"these weights belong to another network: {weights!r}, where this is {self!r}; make them with its "
+                "own init"
+            )
+        if not all(math.isfinite(float(part.sum())) for part in weights.to_arrays().values()):
+            raise InputError(
+                "weights must be finite, but some are NaN or infinite: the training that made them diverged"
+            )
         return weights
 
     def views(self, z: Array) -> tuple[Array, Array]:
@@ -263,12 +268,7 @@ class ResNet:
             Such as the gradient of a loss in f.
         """
         checked, inputs = self.check_weights(weights), self.check_inputs(X)
-        front = _check.array(q, "q", ndim=(1, 2))
-        if front.size != len(inputs) * self.d_out or len(front) != len(inputs):
-            raise InputError(
-                f"q must have shape {(len(inputs), self.d_out)}, one entry a prediction, but its shape is {front.shape}"
-            )
-        front = front.reshape(len(inputs), self.d_out)
+        front = check_front(q, len(inputs), self.d_out)
         out = np.empty(self.size)
         self.evaluate(checked, inputs, lambda f: front, out)
         return self.views(out)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from meanfield.finite.deep.data import check_labels, contradictions
 from meanfield.flows.resnet_mean_field.network import ResNet
 from meanfield.flows.resnet_mean_field.weights import Weights
 from meanfield.plugins import check_loss
@@ -43,16 +45,17 @@ class _Training:
         self.net = net
         # Copies: data that are changed afterwards must not change the problem.
         self.X = np.array(net.check_inputs(X))
-        targets = np.array(_check.array(y, "y", ndim=(1, 2)))
-        n, k = len(self.X), net.d_out
-        if targets.shape != (n, k) and not (k == 1 and targets.shape == (n,)):
-            raise InputError(
-                f"y must have shape {(n,) if k == 1 else (n, k)}, as X has {n} rows and the network {k} output(s), but "
-                f"its shape is {targets.shape}"
-            )
-        self.y = targets.reshape(-1) if k == 1 else targets
         self.loss = SquaredLoss() if loss is None else by_name(loss)
+        self.y = check_labels(self.loss, y, len(self.X), net.d_out)
         check_loss(self.loss, self.y)
+        found = contradictions(self.X, self.y)
+        if len(found):
+            i, j = found[0]
+            warnings.warn(
+                f"rows {i} and {j} of X coincide, but their labels differ ({len(found)} such pair(s)): no weights "
+                "reach zero loss",
+                stacklevel=3,
+            )
         self.rates = checked_rates(rates)
 
     def _settings(self) -> dict[str, Any]:
@@ -91,15 +94,31 @@ class _Training:
         return Run
 
     def predict(self, weights: Any, X: Any = None) -> Array:
-        """f on the data, or at other points."""
+        """f on the data, or at other points.
+
+        Parameters
+        ----------
+        weights : Weights
+        X : array_like, (n, d_in), optional
+        """
         return self.net.predict(weights, self.X if X is None else X)
 
     def value(self, weights: Any) -> float:
-        """R(f), the loss."""
+        """R(f), the loss.
+
+        Parameters
+        ----------
+        weights : Weights
+        """
         return float(self.loss.value(self.net.predict(weights, self.X), self.y))
 
     def gradient(self, weights: Any) -> tuple[Array, Array]:
-        """grad R in U and in V, without the factor ``L M D`` of the steps."""
+        """grad R in U and in V, without the factor ``L M D`` of the steps.
+
+        Parameters
+        ----------
+        weights : Weights
+        """
         out = np.empty(self.net.size)
         self.net.evaluate(self.net.check_weights(weights), self.X, self.respond, out)
         return self.net.views(out)
@@ -146,6 +165,7 @@ class GradientDescent(_Training):
     net : ResNet or MeanODE
     X : array_like, (n, d_in)
     y : array_like, (n,) or (n, d_out)
+        Targets, labels +-1 for the logistic loss, classes 0 .. d_out-1 for cross-entropy.
     step : float
         eta; with ``SquaredLoss``, 1/2 mean over data of ``|f - y|^2``.
     loss : loss or str, optional
@@ -213,6 +233,7 @@ class GradientFlow(_Training):
     net : ResNet or MeanODE
     X : array_like, (n, d_in)
     y : array_like, (n,) or (n, d_out)
+        As of `GradientDescent`.
     loss : loss or str, optional
     rates : mapping, optional
         As of `GradientDescent`.
