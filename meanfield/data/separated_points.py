@@ -17,6 +17,8 @@ from solvers.spaces import unit_directions
 
 # Proposals for each point, rounds of pushing, and pairs in all of them, before a distance counts as out of reach.
 PROPOSALS, ROUNDS, PAIRS = 512, 4000, 40_000_000
+# More points than these are not pushed: a hundred rounds over their pairs are minutes.
+MOST = 4000
 # Part of the largest possible distance that is left to chance and to rounding.
 SPARE = 1e-9
 # Numbers held at once of the distances between all points.
@@ -241,11 +243,10 @@ def _pushed(points: Array, apart: float) -> Array | None:
     """The points moved off those that are too close, again and again, or None where they do not come apart."""
     # Pushes fade out as pairs come apart: with nothing to spare the distance would only be reached in the limit.
     aim, n = apart * 1.001, len(points)
-    if not fits(32.0 * n * n):
+    if n > MOST:
         raise InputError(
-            f"delta={apart / math.sqrt(2.0):g} leaves no room to draw n={n} points one after the other, and the "
-            "distances between all of them, by which they are pushed apart, are larger than memory; take a smaller "
-            "delta, fewer points or more coordinates"
+            f"delta={apart / math.sqrt(2.0):g} leaves no room to draw n={n} points one after the other, and at most "
+            f"{MOST} are pushed apart; take a smaller delta, fewer points or more coordinates"
         )
     for _ in range(min(ROUNDS, max(100, PAIRS // n**2))):
         square = 2.0 - 2.0 * (points @ points.T)

@@ -1,4 +1,4 @@
-"""The mathematics inside the figure on convergence: fits, rates of a kernel, nets and steps of the theorem."""
+"""The mathematics inside the figure on convergence: rates, those of a kernel, nets and steps of the theorem."""
 
 from __future__ import annotations
 
@@ -16,23 +16,34 @@ CONFIG = figure.Config(widths=(8, 12, 16), channels=(4, 4, 6), width=8, iteratio
 
 def test_fits_find_the_laws_they_are_made_for() -> None:
     t = np.arange(41.0)
-    losses = np.stack([7.0 * np.exp(-0.3 * t), 1e-9 * np.exp(-0.01 * t)])
-    losses[:, :15] += 1.0  # the first half does not count
-    rates, straight = figure.late(losses)
-    np.testing.assert_allclose(rates, [0.3, 0.01], rtol=1e-12)
-    np.testing.assert_allclose(straight, 1.0, rtol=1e-12)
-    assert figure.late(np.exp(-0.1 * np.abs(t - 30.0)))[1] < 0.3
-    np.testing.assert_allclose(figure.steady(losses), 1.0, rtol=1e-12)
     powers = np.append(1.0, t[1:] ** -1.5)
-    assert figure.steady(powers) == pytest.approx(np.log(4 / 3) / np.log(3 / 2), rel=1e-12)
     np.testing.assert_allclose(figure.power(5.0 * powers), -1.5, rtol=1e-12)
-    widths = np.array([10.0, 30.0, 90.0])
-    np.testing.assert_allclose(
-        figure.width_slopes(np.array([2.0 / widths, widths]), widths), [-1.0, 1.0], rtol=1e-12
-    )
     low, high = figure.bounds(np.array([1.0, 2.0, 3.0]))
     assert high - 2.0 == pytest.approx(4.302653 / np.sqrt(3), rel=1e-6) and low + high == pytest.approx(4.0)
     assert figure.farther(np.array([1.0, 2.0, 3.0]), 0.0) == high
+
+
+def test_contraction_is_that_of_the_worst_step() -> None:
+    losses = np.exp(-0.3 * np.arange(5.0)) * np.ones((2, 1))
+    np.testing.assert_allclose(figure.contraction(losses, 0.1), 3.0, rtol=1e-12)
+    losses[1, 3:] *= 1.5  # one step up
+    assert figure.contraction(losses, 0.1)[1] == pytest.approx(10 * (0.3 - np.log(1.5)), rel=1e-12)
+
+
+def test_a_run_says_its_rate_a_step_and_whether_it_is_steady() -> None:
+    """By differences of log F over the second half: the fit and the differences agree on what is nearly a line."""
+    data = figure.points(CONFIG, 0, mf.SquaredLoss)
+    net, X = figure.network(0, data, 64, 4, 3)
+    c = figure.scale(net, X, data, CONFIG, 0)
+    report, found = figure.trained(net, X, data, c, 80, 0)
+    z = np.log(found["loss"])
+    assert found["loss"].shape == found["accuracy"].shape == (81,)
+    assert found["straight"] > 0.99
+    assert found["rate"] == pytest.approx((z[40] - z[80]) / 40, rel=0.02)
+    assert found["steady"] == pytest.approx((z[60] - z[80]) / (z[40] - z[60]), rel=0.02)
+    assert found["step"] * report.width == pytest.approx(c, rel=1e-12)
+    kernel = net.tangent_kernel(net.init(rng=0), X)
+    assert found["least"][0] == pytest.approx(np.linalg.eigvalsh(kernel)[0], rel=1e-9)
 
 
 def test_predicted_is_the_rate_of_descent_on_a_quadratic() -> None:
@@ -68,6 +79,7 @@ def test_what_is_watched_is_the_accuracy(outputs: int) -> None:
     [
         ({"seeds": 2}, "seeds"), ({"starts": 2}, "starts"), ({"step": 0.0}, "step"), ({"step": 1.5}, "step"),
         ({"widths": (8, 16)}, "widths and channels"), ({"hidden": 1}, "hidden"), ({"iterations": 10}, "iterations"),
+        ({"digit_iterations": 10}, "digit_iterations"),
     ],
 )  # fmt: skip
 def test_settings_that_do_not_fit_are_refused(change: dict[str, Any], word: str) -> None:

@@ -80,6 +80,19 @@ HEAVY = {
 
 # The same, and here is how small: the settings, and how the claims begin that these sizes do not resolve.
 SMALL: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "allen_zhu_2019_convergence": (
+        {
+            "n": 5,
+            "widths": (24, 48, 96),
+            "channels": (6, 12, 24),
+            "starts": 3,
+            "width": 64,
+            "width_channels": 16,
+            "iterations": 60,
+            "digit_iterations": 150,
+        },
+        ("The rate is that of the tangent kernel's", "That rates are flat in m"),
+    ),
     "chen_2020_clt": (
         {"runs": 6, "particles": 64, "directions": 64, "t_end": 40.0, "times": 4},
         (

@@ -124,9 +124,9 @@ def test_refusals() -> None:
             make()
 
 
-def test_pushing_apart_more_points_than_memory_holds_pairs_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("meanfield.data.separated_points.fits", lambda needed: needed < 32.0 * 19 * 19)
-    with pytest.raises(InputError, match="delta=0.9 leaves no room.*n=19 points.*larger than memory"):
+def test_many_points_are_not_pushed_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meanfield.data.separated_points.MOST", 18)
+    with pytest.raises(
+        InputError, match="delta=0.9 leaves no room.*n=19 points.*at most 18 are pushed apart"
+    ):
         mf.data.separated(19, 10, 0.9)
