@@ -3,7 +3,7 @@
 Source: Allen-Zhu, Li, Song (2019), A convergence theory for deep learning via over-parameterization, arXiv:1811.03962;
 its theorems are shown as they are remembered, no figure of the paper is copied (none is remembered either).
 
-Quick preset: about 12 s. Paper preset: about 200 s (processor time on one core).
+Quick preset: about 9 s. Paper preset: about 280 s (processor time on one core).
 
 Nets have the theorem's parametrization: N(0, 2/m) weights, first and last layer fixed, inputs of length 1 with a
 constant last coordinate, all data in every step. Steps are c/m (m channels of convolutional nets), with one c for all
@@ -13,15 +13,20 @@ What the theorem says in shape is claimed: all labels are learnt by all three ne
 those of real images; the loss falls at every step, linearly where it is the squared one, by the theorem's share
 eta m delta/(d n^2) with the constant 1 at least; steps c/m need no more steps where m is larger.
 
-That rates a step are the same for all widths is NOT reproduced: at these widths they still grow with m, with log-log
-slopes SLOPES. Half of it is in the kernels of the start, whose least eigenvalue grows
-a little faster than m; the rest in that kernels of narrower nets shrink while they learn.
+That rates a step are the same for all widths is NOT reproduced: at m = 64 to 1024 they still grow, with log-log slopes
+.24 [.13, .35] (fully connected), .08 [-.02, .17] (convolutional) and .20 [.12, .27] (residual). About two thirds of it
+is in the kernels of the start, whose least eigenvalues grow a little faster than m (slopes .16, .05, .12 of their
+m-th part); the rest in that narrower nets are farther from their kernels.
 
 This project adds what the rate is: that of the least eigenvalue of the tangent kernel, 2 eta lambda_min, up to what the
-kernel moves. Digits are so alike that lambda_max/lambda_min is in the hundreds: their labels are learnt early, and the
-linear tail of the squared loss comes late, so that they have more steps (twenty digits, of which some residual nets
-were still short of their tail after 2000 steps, were given up for twelve). With the logistic loss and cross-entropy all
-labels are learnt too, but the loss does not fall linearly: it goes as a power of the steps, about -1 to -1.4 here.
+kernel moves. It is a little lower where nets are narrow, and down to half of it in single runs on digits, although the
+loss falls steadily there: some activations (2 to 8 of 1728 in the three nets looked at) flip at every step to the end,
+so that the nets slide along kinks, more slowly than with any of the kernels on their way.
+
+Digits are so alike that lambda_max/lambda_min is about a hundred: their labels are learnt early, and the linear tail of
+the squared loss comes late, so that they have more steps. (Of twenty digits residual nets were still short of their
+tail after 2000 steps, hence the paper preset has twelve.) With the logistic loss and cross-entropy all labels are
+learnt too, but the loss does not fall linearly: it goes as a power of the steps, about -1.1 to -1.4 here.
 
 Rates are those of `mf.overparametrization.report` for the second half of the steps; R^2 hardly tells a line from a
 power of the steps there, so that rates of its two halves are compared too. Widths are compared on one set of points,
@@ -256,7 +261,7 @@ def predicted(steps: Array, least: Array) -> Array:
     return np.asarray(-2.0 * np.log1p(-steps * least))
 
 
-def contraction(losses: Array, least: Array) -> Array:
+def contraction(losses: Array, least: Any) -> Array:
     """``min_t log F(t)/F(t+1)`` over a rate a step: 1 at least where F(t+1) <= e^(-rate) F(t), always."""
     return np.asarray(-np.diff(np.log(losses), axis=-1).max(axis=-1) / least)
 
@@ -477,9 +482,9 @@ def claims(arrays: dict[str, Any]) -> list[Claim]:
                      "seeds and nets", np.median(theirs[:, :, 0]), 1.0, absolute=0.3, source=OWN),
         Claim.above("Steps c/m need no more steps at larger m: log-log slope of the rate a step over m, mean over nets",
                     per_step[:, 0].mean(), -0.1, source=PAPER),
-        Claim.between("That rates are flat in m, slope 0 +- 0.1, is NOT reproduced at these widths, where they still "
-                      "grow (one step for all widths would have slope 1): upper 95 % bound of the slope, mean over "
-                      "nets", per_step[:, 2].mean(), 0.1, 0.75, source=OWN),
+        Claim.between("That rates are flat in m, slope 0 +- 0.1, is NOT reproduced at these widths: the upper 95 % "
+                      "bound of the slope, mean over nets, is above 0.1 (though nearer to 0 than to 1, that of one step "
+                      "for all widths)", per_step[:, 2].mean(), 0.1, 0.5, source=OWN),
     ]  # fmt: skip
     for name, steady, losses in (
         ("logistic loss", arrays["points_steady"], arrays["points_loss"]),
