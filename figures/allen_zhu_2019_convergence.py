@@ -483,7 +483,7 @@ def claims(arrays: dict[str, Any]) -> list[Claim]:
         Claim.above("Steps c/m need no more steps at larger m: log-log slope of the rate a step over m, mean over nets",
                     per_step[:, 0].mean(), -0.1, source=PAPER),
         Claim.between("That rates are flat in m, slope 0 +- 0.1, is NOT reproduced at these widths: the upper 95 % "
-                      "bound of the slope, mean over nets, is above 0.1 (though nearer to 0 than to 1, that of one step "
+                      "bound of the slope, mean over nets, is above 0.1 (but nearer to 0 than to 1, that of one step "
                       "for all widths)", per_step[:, 2].mean(), 0.1, 0.5, source=OWN),
     ]  # fmt: skip
     for name, steady, losses in (
