@@ -145,38 +145,52 @@ class SlopeFit(NamedTuple):
     intercept: float
 
 
-def fit_slope(x: Any, y: Any) -> SlopeFit:
+def fit_slope(x: Any, y: Any, left_out: Any = None) -> SlopeFit:
     """Least squares of ``log y`` on ``log x``; replicates of y (k, r) are averaged first.
 
     The interval is Student's: for independent errors of one size about the line; with three replicates or more, from
     the jackknife over replicates (each left out in turn), which also holds where the points of one replicate are
-    dependent.
+    dependent. It is infinite where nothing positive is left without some replicate.
 
     Parameters
     ----------
     x : array_like, (k,)
     y : array_like, (k,) or (k, replicates)
-        Positive.
+        Positive, or replicates with positive means.
+    left_out : array_like, (k, replicates), optional
+        For a y (k,) that is made of three replicates or more but is not their mean: y without each of them in turn.
     """
     x = _check.array(x, "x", ndim=1)
     y = _check.array(y, "y", ndim=(1, 2))
     if y.shape[0] != x.size or x.size < 2:
         raise InputError(f"x and y must have one length of at least 2, not {x.size} and {y.shape[0]}")
-    if not ((x > 0).all() and (y > 0).all()):
+    whole = y if y.ndim == 1 else y.mean(axis=1)
+    if not ((x > 0).all() and (whole > 0).all()):
         raise InputError("x and y must be positive to be drawn on log axes")
     from scipy.stats import t as student
 
+    if left_out is not None:
+        left_out = _check.array(left_out, "left_out", ndim=2)
+        if y.ndim != 1 or left_out.shape[0] != x.size or left_out.shape[1] < 3:
+            raise InputError(
+                f"left_out must have shape ({x.size}, replicates), three of them at least, and y shape ({x.size},), "
+                f"but their shapes are {left_out.shape} and {y.shape}"
+            )
+    elif y.ndim == 2 and y.shape[1] >= 3:
+        left_out = (y.sum(axis=1, keepdims=True) - y) / (y.shape[1] - 1)
     centred = np.log(x) - np.log(x).mean()
     if not centred.any():
         raise InputError("x must hold at least two different values")
     weights = centred / (centred @ centred)
-    means = np.log(y if y.ndim == 1 else y.mean(axis=1))
+    means = np.log(whole)
     slope = float(weights @ means)
     intercept = float(means.mean() - slope * np.log(x).mean())
-    if y.ndim == 2 and y.shape[1] >= 3:
-        count = y.shape[1]
-        left_out = weights @ np.log((y.sum(axis=1, keepdims=True) - y) / (count - 1))
-        deviation = float(np.sqrt((count - 1) / count * np.sum((left_out - left_out.mean()) ** 2)))
+    if left_out is not None:
+        if not (left_out > 0).all():
+            return SlopeFit(slope, float("inf"), intercept)
+        count = left_out.shape[1]
+        slopes = weights @ np.log(left_out)
+        deviation = float(np.sqrt((count - 1) / count * np.sum((slopes - slopes.mean()) ** 2)))
         return SlopeFit(slope, float(student.ppf(0.975, count - 1)) * deviation, intercept)
     if x.size == 2:
         return SlopeFit(slope, float("nan"), intercept)

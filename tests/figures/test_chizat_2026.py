@@ -24,18 +24,12 @@ def test_products_of_two_references_are_unbiased() -> None:
     assert np.mean(found) == pytest.approx(1e-4, abs=6.5e-5)
 
 
-def test_exponents_are_those_of_the_mean_with_the_interval_of_the_jackknife() -> None:
-    rng = np.random.default_rng(1)
+def test_exponents_of_roots_are_halves_of_those_of_squares() -> None:
     x = np.array([1.0, 2.0, 4.0, 8.0])
-    squares = 3.0 / x[:, None] * (1 + 0.1 * rng.standard_normal((4, 5)))
-    slope, width, factor = figure.power(x, squares)
-    known = fit_slope(x, squares)
-    assert slope == pytest.approx(known.slope / 2) and width == pytest.approx(known.half_width / 2)
-    assert slope == pytest.approx(-0.5, abs=width) and factor == pytest.approx(np.sqrt(3.0), rel=0.1)
-    with pytest.raises(InputError, match="positive"):
-        figure.power(x, -squares)
-    # a seed that leaves nothing behind leaves no interval, not an error
-    assert figure.fitted(x, squares.mean(axis=1), np.zeros((4, 5)))[1] == np.inf
+    squares = 3.0 / x[:, None] * (1 + 0.1 * np.random.default_rng(1).standard_normal((4, 5)))
+    fit, known = figure.power(x, squares), fit_slope(x, squares)
+    assert fit.slope == known.slope / 2 and fit.half_width == known.half_width / 2
+    assert figure.along(fit, x) == pytest.approx(np.sqrt(squares.mean(axis=1)), rel=0.1)
 
 
 def test_the_square_of_a_mean_is_taken_over_different_seeds() -> None:
@@ -52,6 +46,61 @@ def test_the_largest_nets_are_left_out_and_narrow_ones_added() -> None:
     config = figure.Config(widths=(1, 10, 50), dims=(20, 50, 200), largest=1000, narrow=(3, 5, 7))
     grid = [(50, 1, 20), (50, 10, 20), (50, 50, 20), (50, 1, 50), (50, 10, 50), (50, 1, 200)]
     assert config.shapes == [*grid, (3, 1, 20), (5, 1, 20), (7, 1, 20)]
+
+
+def ideal() -> dict[str, Any]:
+    """What a figure would find if all laws held to 1 %."""
+    config, rng = figure.Config(), np.random.default_rng(3)
+    shapes, dims, depths = np.array(config.shapes), np.array(config.limit_dims), np.array(config.depths)
+    L, M, D = shapes.T
+
+    def about(values: Any) -> Any:
+        return np.asarray(values)[:, None] * (1 + 0.01 * rng.standard_normal((len(values), 4)))
+
+    own, finite, y = about(0.5 * D / (L * M)), about(6 / D), np.array([0.6, 0.8, 0.0, 0.0, 0.0])
+    noise = np.einsum("s,ab->sab", 1 / depths, np.eye(4))
+    linear = np.minimum(0.128 * np.arange(config.steps + 1), 1.0)[:, None] * y
+    nodes = np.array([17, 33, 65])
+    return {
+        "shapes": shapes, "own": own, "finite": finite, "total": own + finite, "own_output": about(0.64 / (L * M)),
+        "travelled": about(np.full(len(L), 0.5)), "limit_dims": dims, "limit_error": about(6 / dims),
+        "first_output": about(5 / dims), "depths": depths, "y": y,
+        "products": (0.13 / depths[:, None, None]) ** 2 * (1 + 0.01 * rng.standard_normal((3, 4, 4))) + noise,
+        "linear": linear, "linear_finite": np.array([linear] * 3), "linear_closed": np.array([linear[1]] * 3),
+        "linear_nets": np.array([linear] * 3), "nodes": nodes, "node_errors": 1.0 / nodes**2,
+    }  # fmt: skip
+
+
+def of_D(arrays: dict[str, Any], exponent: float) -> Any:
+    return arrays["shapes"][:, 2:] ** exponent
+
+
+@pytest.mark.parametrize(
+    ("key", "spoil", "statements"),
+    [
+        ("own", lambda a: a["own"] * a["shapes"][:, 1:2] ** 0.2, ["M^(-1/2)", "on one line"]),
+        ("own", lambda a: a["own"] * of_D(a, 0.3), ["D^(1/2), from"]),
+        ("own", lambda a: a["own"] * a["shapes"][:, :1] ** 0.3, ["of width 1"]),
+        ("own", lambda a: a["own"] * figure.fractions(a)[:, None] ** np.linspace(-0.3, 0.3, 4), ["95 % interval lies"]),
+        ("own", lambda a: np.where(figure.many(a)[:, None], 1.0, 3.0) * a["own"], ["not above", "add up"]),
+        ("total", lambda a: a["total"] * 1.2, ["add up"]),
+        ("total", lambda a: a["finite"], ["a best D"]),
+        ("limit_error", lambda a: a["limit_error"] * a["limit_dims"][:, None] ** 0.3, ["tends to that of infinite D"]),
+        ("products", lambda a: a["products"] * a["depths"][:, None, None], ["order 1/L", "tells from L^(-1/2)"]),
+        ("own_output", lambda a: a["own_output"] * of_D(a, 1.0) ** 2, ["In outputs"]),
+        ("travelled", lambda a: a["travelled"] / of_D(a, 1.0), ["Features move", "largest over the least"]),
+        ("linear", lambda a: a["linear"] * (1 + 1e-11), ["0.128 y to rounding"]),
+        ("linear_closed", lambda a: a["linear_closed"] + 1e-11, ["closed form"]),
+        ("first_output", lambda a: a["first_output"] * a["limit_dims"][:, None] ** 0.3, ["f_0 is not 0"]),
+        ("node_errors", lambda a: 1.0 / a["nodes"], ["second order"]),
+    ],
+)  # fmt: skip
+def test_each_claim_fails_where_its_law_does(key: str, spoil: Any, statements: list[str]) -> None:
+    good = ideal()
+    assert all(claim.holds for claim in figure.claims(good))
+    failed = [claim.statement for claim in figure.claims({**good, key: spoil(good)}) if not claim.holds]
+    for statement in statements:
+        assert any(statement in one for one in failed), failed
 
 
 @pytest.mark.parametrize(

@@ -228,6 +228,22 @@ def test_slope_of_an_exact_power_law() -> None:
     assert np.isnan(plotting.fit_slope(x[:2], x[:2]).half_width)
 
 
+def test_slopes_of_what_is_not_a_mean_over_replicates() -> None:
+    x, y = np.array([1.0, 2.0, 4.0, 8.0]), np.random.default_rng(1).uniform(0.5, 1.5, (4, 5))
+    known = plotting.fit_slope(x, y)
+    left_out = np.array([np.delete(y, s, axis=1).mean(axis=1) for s in range(5)]).T
+    assert plotting.fit_slope(x, y.mean(axis=1), left_out) == pytest.approx(known, rel=1e-12)  # rounding
+    # a replicate below zero, as unbiased squares may be; one without which nothing positive is left
+    y[0, 0] = -0.1
+    assert np.isfinite(plotting.fit_slope(x, y).half_width)
+    y[0] = [9.0, -1.0, -1.0, -1.0, -1.0]
+    assert plotting.fit_slope(x, y).half_width == np.inf
+    with pytest.raises(InputError, match="positive"):
+        plotting.fit_slope(x, -y)
+    with pytest.raises(InputError, match=r"left_out must have shape \(4, replicates\)"):
+        plotting.fit_slope(x, y.mean(axis=1), left_out[:, :2])
+
+
 @pytest.mark.parametrize("replicates", [1, 12])
 def test_confidence_intervals_cover(replicates: int) -> None:
     """95 % intervals hold the truth in 95 % of experiments: 1000 of them, so 95 +- 0.7 %."""
