@@ -20,9 +20,10 @@ constants; with constants 1 it is measured to be 25 times the first at least, an
 The slope of the weights is measured a little below -1/2, and the reason is in the kernel of the start. One that stays
 would move weights by root <y - f, K_0^-1 (y - f)>, and that is how far they do move, the closer the wider. The least
 eigenvalue of K_0 still grows a little faster than m, so movement falls a little faster than m^(-1/2): the slope of
-|dW|_2 is -.56 [-.61, -.51] for m = 128 to 2048 and ten seeds (-.53 [-.59, -.48] with the kernel of the start). From 64
-to 1024, in the quick preset, it is -.67 [-.83, -.51], which is not -1/2 to 0.1, and its claim there is wider. The rate
-of the loss is not quite constant either: it falls on the way, as fast modes of the kernel die out first.
+|dW|_2 is -.56 [-.61, -.51] for m = 128 to 2048 and ten seeds (-.53 [-.59, -.48] with the kernel of the start), so that
+the interval does not hold -1/2, though the gate of +- .1 does hold. Narrower nets are further from the power: with
+m = 64 to 1024 and four seeds the slope is -.67 [-.83, -.51], outside the gate, and the presets begin at 128. The
+rate of the loss is not quite constant either: it falls on the way, as fast modes of the kernel die out first.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ NUMBERS = (
 class Config:
     """Sizes; the step is that many over the width."""
 
-    widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
-    seeds: int = 4
+    widths: tuple[int, ...] = (128, 256, 512, 1024)
+    seeds: int = 5
     n: int = 10
     d: int = 10  # of the inputs, the constant coordinate among them
     delta: float = 0.4  # distance of points at least
@@ -122,8 +123,6 @@ def compute(config: Config, rng: np.random.Generator) -> dict[str, Any]:
     flat = [one for row in reports for one in row]
     # runs that did not converge stay in: a claim says whether there are any
     slopes = mf.overparametrization.slopes(flat, SLOPES, goal=max(one.objective[-1] for one in flat))
-    # deep.md's gate is for m >= 128; narrower nets are not yet in the regime of the power
-    allowed = 0.1 if min(config.widths) >= 128 else 0.2
     longest = max(len(one.t) for row in reports for one in row)
     loss = np.full((len(config.widths), config.seeds, longest), np.nan)
     for s, row in enumerate(reports):
@@ -133,7 +132,6 @@ def compute(config: Config, rng: np.random.Generator) -> dict[str, Any]:
     fine = np.geomspace(widths[0], widths[-1], 50)
     found: dict[str, Any] = {
         "widths": widths, "fine": fine, "loss": loss, "goal": np.array(config.goal), "every": np.array(config.every),
-        "allowed": np.array(allowed),
     }  # fmt: skip
     for name in sorted({*NUMBERS, *SLOPES}):
         found[name] = np.array([[one.get(name, np.nan) for one in row] for row in reports]).T
@@ -246,10 +244,10 @@ def _loss(ax: Any, arrays: dict[str, Any]) -> None:
 def claims(arrays: dict[str, Any]) -> list[Claim]:
     """Powers of the width, gradients, sizes, convergence."""
     fit = {name: arrays["fit_" + name][0] for name in SLOPES}
+    interval = {name: "95 % interval {1:.2f} to {2:.2f}".format(*arrays["fit_" + name]) for name in SLOPES}
     kept = arrays["eigenvalue_end"] / arrays["eigenvalue_start"] * np.sign(arrays["eigenvalue_end"])
     wide = {name: arrays[name][-1] for name in ("hidden_low", "hidden_high", "gradient_low", "gradient_high")}
     lazy = np.mean(arrays["frobenius"][-1] / arrays["frozen_movement"][-1] * np.sign(arrays["frobenius"][-1]))
-    allowed = float(arrays["allowed"])
     return [
         Claim.within("Every run learns its labels: least training accuracy", arrays["accuracy"].min(), 1.0,
                      absolute=1e-9, source=PAPER),
@@ -262,16 +260,18 @@ def claims(arrays: dict[str, Any]) -> list[Claim]:
                       0.4, 1.0, source=OWN),
         Claim.between("Each step takes its share of the loss: factor, largest over runs", arrays["contraction"].max(),
                       0.0, 0.99, source=PAPER),
-        Claim.within("Weights move like m^(-1/2): slope of |dW|_2", fit["spectral"], -0.5, absolute=allowed,
-                     source=PAPER),
-        Claim.within("slope of |dW|_F", fit["frobenius"], -0.5, absolute=allowed, source=OWN),
+        Claim.within(f"Weights move about like m^(-1/2): slope of |dW|_2 ({interval['spectral']})", fit["spectral"],
+                     -0.5, absolute=0.1, source=PAPER),
+        Claim.within(f"slope of |dW|_F ({interval['frobenius']})", fit["frobenius"], -0.5, absolute=0.1, source=OWN),
+        Claim.within("and so they would with a kernel that stays: slope of |dW|_F over that movement",
+                     fit["frobenius"] - fit["frozen_movement"], 0.0, absolute=0.1, source=OWN),
         Claim.within("as far as with a kernel that stays: |dW|_F over that at the largest width, mean over seeds",
                      lazy, 1.0, absolute=0.1, source=OWN),
-        Claim.between("whose least eigenvalue grows a little faster than m: slope", fit["eigenvalue_start"], 1.0, 1.5,
-                      source=OWN),
-        Claim.between("Flips become few: slope", fit["flips"], -1.0, -0.3, source=OWN),
-        Claim.between("The kernel moves less and less: slope of its relative change", fit["kernel_change"], -1.0, -0.3,
-                      source=OWN),
+        Claim.between(f"whose least eigenvalue grows a little faster than m: slope ({interval['eigenvalue_start']})",
+                      fit["eigenvalue_start"], 1.0, 1.5, source=OWN),
+        Claim.between(f"Flips become few: slope ({interval['flips']})", fit["flips"], -1.0, -0.3, source=OWN),
+        Claim.between(f"The kernel moves less and less: slope of its relative change ({interval['kernel_change']})",
+                      fit["kernel_change"], -1.0, -0.3, source=OWN),
         Claim.between("Flips are O(omega^(2/3)), an upper bound: slope of flips/omega^(2/3), at most 0.1",
                       fit["flips_ratio"], -1.0, 0.1, source=PAPER),
         Claim.between("The kernel moves by O(omega^(1/3)), an upper bound: slope of its change/omega^(1/3)",

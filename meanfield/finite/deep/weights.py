@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,7 @@ def views(flat: Array, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array
     """The arrays in a flat vector, without copies."""
     found, low = {}, 0
     for name, shape in shapes.items():
-        high = low + int(np.prod(shape))
+        high = low + prod(shape)
         found[name] = flat[low:high].reshape(shape)
         low = high
     return found
