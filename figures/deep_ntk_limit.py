@@ -374,7 +374,7 @@ def claims(arrays: dict[str, Any]) -> list[Claim]:
                 source=OWN,
             ),
             Claim.below(
-                f"{word}: the mean over nets of {sizes[-1]} units is that of the ensemble but for chance, at both times: "
+                f"{word}: the mean over nets of {sizes[-1]} units is the ensemble's but for chance, at both times: "
                 "largest difference over points, in units of the Monte Carlo band",
                 shares[:, 0].max(),
                 1.0,
