@@ -28,3 +28,8 @@ def bounds(values: Any, level: float = 0.95) -> tuple[float, float]:
     """The two ends of the confidence interval of the mean of independent values (k,)."""
     mean, half = float(np.mean(values)), float(half_width(values, level))
     return mean - half, mean + half
+
+
+def farther(values: Any, centre: float) -> float:
+    """The end of `bounds` that is farther from `centre`."""
+    return max(bounds(values), key=lambda end: abs(end - centre))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from math import comb
 from typing import Any
 
@@ -75,6 +76,35 @@ def test_no_kernel_beats_the_bound_and_one_reaches_it() -> None:
     # 1 - y'K^+y is the part of a function of norm 1 outside the span: the mean of 40, four standard errors
     assert np.mean(left) == pytest.approx(low, abs=4 * np.std(left) / np.sqrt(len(left)))
     assert figure.bound(figure.STAIRCASE, [10, 10], [10**6, 0]).tolist() == [0.0, 3.0]
+
+
+def test_ridge_regression_learns_no_more_of_a_degree_than_its_share() -> None:
+    """Of all C(d, k) monomials of a degree, each learned alone, the coefficients add up to a trace: n at most."""
+    d, n = 7, 15
+    Z, _ = mf.data.Monomials([range(d)]).cube()
+    X, _ = mf.data.hypercube(n, d, [(0,)], rng=0)
+    for name in figure.KERNELS:
+        K, K_test = figure.kernel(name, X), figure.kernel(name, Z, X)
+        total = 0.0
+        for k in range(d + 1):
+            every = mf.data.Monomials(list(combinations(range(d), k)))
+            f = mf.kernels.ridge(K, every.features(X), 1e-9).predict(K_test)
+            learned = np.einsum("ns,ns->s", f, every.features(Z)) / len(Z)
+            assert -1e-9 < learned.sum() <= comb(d, k)  # rounding of a solution with a condition of 1e6
+            total += learned.sum()
+        # where penalties are small all n dimensions are used
+        assert total == pytest.approx(n, rel=1e-3) and total <= n * (1 + 1e-9)
+
+
+def test_the_reduced_flow_differs_between_dimensions_by_the_size_of_weights() -> None:
+    config = figure.Config(width=20, far_dims=(100, 400, 10**10), limit_seeds=3)
+    t, found = figure.reduced(config, np.linspace(0.0, 4.0, 9), [1, 2, 3])
+    assert t[-1] == 6.0 and found.shape == (2, 3, 3, 9)
+    normals = np.random.default_rng(2).standard_normal((10, 3))
+    f, _ = figure.limit(figure.TARGETS[1], t, 20, np.tile(normals / 40, (2, 1)))  # 1/2 divided by 20
+    np.testing.assert_allclose(found[1, 1, 1], figure.coefficients(f)[:, 2], atol=1e-13)
+    # before it is learned the coefficient is of second order in the weights: four times d, a quarter of it
+    np.testing.assert_allclose(found[1, 0, :, 4] / found[1, 1, :, 4], 4.0, rtol=0.5)
 
 
 def test_times_are_read_off_between_saves() -> None:
@@ -166,6 +196,8 @@ def test_a_tiny_version(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"dims": (32,)}, "dims"),
         ({"limit_dims": (3, 8, 16)}, "limit_dims"),
         ({"step": 0.0}, "step"),
+        ({"dims": (16, 32, 33)}, "samples"),  # 16.5 samples a step
+        ({"t_end": 1000.0}, "samples"),  # fewer than one
     ],
 )
 def test_settings_that_do_not_fit_are_refused(change: dict[str, Any], word: str) -> None:

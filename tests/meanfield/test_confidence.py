@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from meanfield._confidence import bounds, half_width
+from meanfield._confidence import bounds, farther, half_width
 
 
 def test_intervals_are_students() -> None:
@@ -24,3 +24,9 @@ def test_intervals_are_students() -> None:
 def test_one_value_and_lost_ones_have_no_interval() -> None:
     assert np.isnan(bounds([1.0])).all() and np.isnan(bounds([1.0, np.nan, 2.0])).all()
     assert bounds([2, 2, 2]) == (2.0, 2.0)
+
+
+def test_the_farther_end() -> None:
+    low, high = bounds([1.0, 2.0, 3.0])
+    assert farther([1.0, 2.0, 3.0], 0.0) == high and farther([1.0, 2.0, 3.0], 5.0) == low
+    assert np.isnan(farther([np.nan, 1.0], 0.0))
