@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from figures import chizat_2026_resnets as figure
+from figures._chizat_2026 import squared
 from meanfield.plotting import fit_slope
 from solvers.errors import InputError
 
@@ -17,9 +18,7 @@ def test_products_of_two_references_are_unbiased() -> None:
     rng = np.random.default_rng(0)
     truth = rng.standard_normal(1000)
     value = truth + 0.01
-    found = [
-        figure.squared(value, [truth + 0.1 * rng.standard_normal(1000) for _ in range(2)]) for _ in range(400)
-    ]
+    found = [squared(value, [truth + 0.1 * rng.standard_normal(1000) for _ in range(2)]) for _ in range(400)]
     # one reference would give 1e-2; the standard error of the mean is 0.01/sqrt(1000 400)
     assert np.mean(found) == pytest.approx(1e-4, abs=6.5e-5)
 

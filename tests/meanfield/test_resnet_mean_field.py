@@ -218,6 +218,27 @@ def test_nets_tend_to_the_mean_ode_at_their_embeddings(rng: np.random.Generator)
     assert errors[1] < 0.55 * errors[0] and errors[2] < 0.5 * errors[1] and errors[2] < 0.06
 
 
+def test_the_gradient_of_a_limit_is_that_of_its_predictions_to_first_order_in_nodes(
+    rng: np.random.Generator,
+) -> None:
+    """Linear activations, whose covariances are exact: no noise of samples, along a direction smooth in depth."""
+    net, X, q = R.ResNet(2, 3, 3, 4, 6, activation="identity"), rng.standard_normal((4, 2)), np.ones((4, 3))
+    errors = []
+    for nodes in (17, 33):
+        limit, s = R.MeanODE.of(net, nodes=nodes, points=32), np.linspace(0.0, 2.0, nodes)[:, None, None]
+        one = limit.init(rng=0, embeddings=net.init(rng=1))
+        weights = R.Weights(one.U + 0.3 * one.V, one.V + 0.2 * one.U, one.W_E, one.W_U)
+        along = joined([np.cos(s) * weights.V, np.sin(s) * weights.U])
+        high, low = (
+            np.sum(q * limit.predict(moved(limit, weights, weights.flat + sign * 1e-5 * along), X))
+            for sign in (1, -1)
+        )
+        slope = (high - low) / 2e-5
+        errors.append(abs(joined(limit.gradient(weights, X, q)) @ along - slope))
+        assert errors[-1] < 2.0 / nodes * abs(slope)
+    assert 1.6 < errors[0] / errors[1] < 2.5
+
+
 def test_infinite_embeddings_are_the_limit_of_large_ones(rng: np.random.Generator) -> None:
     X, Y = rng.standard_normal((3, 2)), rng.standard_normal((3, 1))
     net = R.ResNet(2, 1, 1, 1, 1)

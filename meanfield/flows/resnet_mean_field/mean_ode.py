@@ -43,7 +43,7 @@ class MeanODE(ResNet):
     ways; the law of units by samples of its own at each node, with mean and covariance made exact: that halves the
     error, of order ``1/sqrt(nodes points)``, for tanh, and leaves none to linear activations (quasi-random points gain
     nothing beside it). Trained as a `ResNet` is; the gradient is that of the ODE, by its adjoint, not that of its
-    discretization.
+    discretization, a node counting as 1/nodes of depth: sums over nodes are integrals up to order 1/nodes.
 
     Parameters
     ----------
