@@ -30,11 +30,11 @@ of a monomial is n/C(d, k) at most; both in the mean over samples.
 
 What does not show as stated: x1 + x1 x2 x3 is learned from 50 d samples in these dimensions too, but later the larger d
 (.94 +- .08 a unit of ln d in the paper preset; the reduced flow has .42 to .45). Noise of batches enlarges s and slows
-SGD: in batches eight times as large it has .58 +- .22 between d = 32 and 128, and needs 3.3, not 4.8, for the staircase.
+SGD: in batches eight times as large it has .58 +- .22 between d = 32 and 128, and for the staircase needs 3.3, not 4.8.
 SGD's time for the staircase is not quite constant either: 4.3 in d = 16, 4.9 in 128, 5.1 in 512, still rising a little
-(.14 +- .06 a unit of ln d from 128 on). And kernels learn what there are fewer of than samples: x1 x2 and most of
-x1 x2 x3 in d = 16; in d = 64 half of x1 x2 and nothing of x1 x2 x3. That they learn x1 alone holds for d far above 100,
-where only the bound is computed.
+(.14 +- .06 a unit of ln d from 128 on). And kernels learn what there are fewer of than samples: x1 x2 and most of x1
+x2 x3 in d = 16; in d = 64 half of x1 x2 (with less penalty .8 of it, and a larger error) and nothing of x1 x2 x3. That
+they learn x1 alone holds for d far above 100, where only the bound is computed.
 """
 
 from __future__ import annotations
