@@ -54,6 +54,8 @@ NETS = ("fully connected", "convolutional", "residual")
 TASKS = ("points, logistic", "digits 3 and 8, squared", "digits 0, 1, 2, cross-entropy")
 # Lipschitz constants of the gradients of the losses, summed over data.
 CURVATURES = {"squared": 1.0, "logistic": 0.25, "cross_entropy": 0.5}
+# A loss that is this share of its start falls no further.
+ROUNDING = 1e-25
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,9 @@ class Config:
             raise InputError(f"step must lie in (0, 1], in units of 1/lambda_max, not {self.step:g}")
         if len(self.widths) != len(self.channels) or len(self.widths) < 3:
             raise InputError("widths and channels must be as many, and three at least")
+        for name in ("widths", "channels"):
+            if list(getattr(self, name)) != sorted(set(getattr(self, name))):
+                raise InputError(f"{name} must ascend, each once, not {getattr(self, name)}")
         if self.hidden < 2:
             raise InputError(f"hidden must be at least 2 (the first layer is fixed), not {self.hidden}")
         for name in ("iterations", "digit_iterations"):
@@ -169,6 +174,11 @@ def trained(
     step = c / net.layers[0].out
     problem = mf.finite.deep.Problem(net, X, data.y, data.loss)
     run: Any = integrate(Watched(problem, step), net.init(rng=word), iterations * step, save=iterations + 1)
+    if not run["objective"][-1] > ROUNDING * run["objective"][0]:
+        raise InputError(
+            f"the loss is at the level of rounding before {iterations} steps are done: take fewer iterations (of "
+            "digits, digit_iterations), or more data"
+        )
     report = mf.overparametrization.report(run, window=(0.5 * run.t[-1], run.t[-1]))
     fit = report.decay
     return report, {

@@ -11,7 +11,7 @@ import meanfield as mf
 from figures import allen_zhu_2019_convergence as figure
 from solvers.errors import InputError
 
-CONFIG = figure.Config(widths=(8, 12, 16), channels=(4, 4, 6), width=8, iterations=20)
+CONFIG = figure.Config(widths=(8, 12, 16), channels=(4, 5, 6), width=8, iterations=20)
 
 
 def test_the_fit_finds_the_power_it_is_made_for() -> None:
@@ -60,6 +60,14 @@ def test_nets_are_the_theorems() -> None:
         assert c / net.layers[0].out * largest == pytest.approx(CONFIG.step, rel=1e-12)
 
 
+def test_more_steps_than_the_loss_has_digits_are_refused() -> None:
+    X, y = mf.data.separated(1, 4, rng=0)
+    data = figure.Data(X, X, (4, 1), y, mf.SquaredLoss(reduction="sum"))
+    net, _ = figure.network(0, data, 64, 4, 3)
+    with pytest.raises(InputError, match="before 90 steps are done: take fewer iterations"):
+        figure.trained(net, X, data, figure.scale(net, X, data, CONFIG, 0), 90, 0)
+
+
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_what_is_watched_is_the_accuracy(outputs: int) -> None:
     X, y = mf.data.separated(8, 5, labels="signs" if outputs == 1 else 3, rng=0)
@@ -75,8 +83,9 @@ def test_what_is_watched_is_the_accuracy(outputs: int) -> None:
     ("change", "word"),
     [
         ({"seeds": 2}, "seeds"), ({"starts": 2}, "starts"), ({"step": 0.0}, "step"), ({"step": 1.5}, "step"),
-        ({"widths": (8, 16)}, "widths and channels"), ({"hidden": 1}, "hidden"), ({"iterations": 10}, "iterations"),
-        ({"digit_iterations": 10}, "digit_iterations"),
+        ({"widths": (8, 16)}, "widths and channels"), ({"hidden": 1}, "hidden"),
+        ({"widths": (80, 40, 160)}, "widths must ascend"), ({"channels": (4, 4, 6)}, "channels must ascend"),
+        ({"iterations": 10}, "iterations"), ({"digit_iterations": 10}, "digit_iterations"),
     ],
 )  # fmt: skip
 def test_settings_that_do_not_fit_are_refused(change: dict[str, Any], word: str) -> None:
