@@ -64,7 +64,7 @@ class Config:
     starts: int = 40  # of each width at the start, those among them
     positions: int = 6  # of a signal that a convolution sees
     time: float = 2.0  # of gradient flow, the earlier of the two times that are compared
-    iterations: int = 70  # of gradient descent afterwards, to the limit
+    iterations: int = 70  # of gradient descent to the limit
     grid: int = 49  # angles
     draws: int = 4000  # of the Monte Carlo band
     seed: int = 0

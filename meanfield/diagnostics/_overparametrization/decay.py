@@ -100,13 +100,13 @@ def line(x: Array, y: Array) -> tuple[float, float]:
 
 def interval(x: Array, y: Array) -> tuple[float, float]:
     """The 95 % interval of the rate by the jackknife over parts of the window, whose centre is the rate."""
-    from scipy.stats import t as student
+    from scipy.special import stdtrit
 
     parts = np.array_split(np.arange(x.size), min(PARTS, x.size))
     left_out = np.array([line(np.delete(x, part), np.delete(y, part))[0] for part in parts])
     count = len(parts)
     deviation = math.sqrt((count - 1) / count * float(np.sum((left_out - left_out.mean()) ** 2)))
-    half, rate = float(student.ppf(0.975, count - 1)) * deviation, -line(x, y)[0]
+    half, rate = float(stdtrit(count - 1, 0.975)) * deviation, -line(x, y)[0]
     return rate - half, rate + half
 
 

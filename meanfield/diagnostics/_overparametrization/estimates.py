@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from meanfield._confidence import bounds
 from solvers.protocols import Array
 
 
@@ -77,15 +78,14 @@ def estimate(weights: Array, logs: list[Array], x: Array) -> Estimate:
     logs : list of ndarray
     x : ndarray, (w,)
     """
-    from scipy.stats import t as student
+    from scipy.special import stdtrit
 
     counts = np.array([one.size for one in logs])
     means = np.array([one.mean() for one in logs])
     value = float(weights @ means)
     if counts.min() == counts.max() >= 3:
-        each = weights @ np.array(logs)
-        deviation, freedom = float(each.std(ddof=1)) / math.sqrt(counts[0]), float(counts[0] - 1)
-    elif counts.min() >= 2:
+        return Estimate(value, *bounds(weights @ np.array(logs)))
+    if counts.min() >= 2:
         parts = weights**2 * np.array([one.var(ddof=1) for one in logs]) / counts
         deviation = math.sqrt(parts.sum())
         shares = float(np.sum(parts**2 / (counts - 1)))
@@ -97,7 +97,7 @@ def estimate(weights: Array, logs: list[Array], x: Array) -> Estimate:
             return Estimate(value, math.nan, math.nan)
         rest = each - np.polyval(np.polyfit(at, each, 1), at)
         deviation = math.sqrt(float(rest @ rest) / freedom * float(np.sum(weights**2 / counts)))
-    half = float(student.ppf(0.975, freedom)) * deviation
+    half = float(stdtrit(freedom, 0.975)) * deviation
     return Estimate(value, value - half, value + half)
 
 
