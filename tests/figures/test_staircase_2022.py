@@ -11,6 +11,7 @@ import pytest
 from scipy.special import erf
 
 import meanfield as mf
+from figures import _staircase_2022 as limits
 from figures import staircase_2022 as figure
 from meanfield import gallery
 from solvers.errors import InputError
@@ -18,7 +19,7 @@ from solvers.errors import InputError
 
 def test_the_neuron_with_a_rest_is_the_mean_over_that_rest() -> None:
     draw = np.random.default_rng(0)
-    network = figure.WithRest(3)
+    network = limits.WithRest(3)
     theta = draw.standard_normal((4, network.dim))
     Z, _ = figure.STAIRCASE.cube()
     nodes, weights = np.polynomial.hermite_e.hermegauss(80)
@@ -56,7 +57,7 @@ def test_kernels_are_those_of_the_start() -> None:
     features = value.T @ value / width
     # 20000 draws of products at most 1: four standard errors are .03, times 2 for the second factor
     np.testing.assert_allclose(figure.kernel("random features", X), features, atol=0.03)
-    size = figure.START**2 / d
+    size = limits.START**2 / d
     tangent = features + (size * (X @ X.T) + 1) * (slope.T @ slope / width)
     np.testing.assert_allclose(figure.kernel("tangent kernel", X), tangent, atol=0.06)
 
@@ -101,7 +102,7 @@ def test_the_reduced_flow_differs_between_dimensions_by_the_size_of_weights() ->
     t, found = figure.reduced(config, np.linspace(0.0, 4.0, 9), [1, 2, 3])
     assert t[-1] == 6.0 and found.shape == (2, 3, 3, 9)
     normals = np.random.default_rng(2).standard_normal((10, 3))
-    f, _ = figure.limit(figure.TARGETS[1], t, 20, np.tile(normals / 40, (2, 1)))  # 1/2 divided by 20
+    f, _ = limits.limit(figure.TARGETS[1], t, 20, np.tile(normals / 40, (2, 1)))  # 1/2 divided by 20
     np.testing.assert_allclose(found[1, 1, 1], figure.coefficients(f)[:, 2], atol=1e-13)
     # before it is learned the coefficient is of second order in the weights: four times d, a quarter of it
     np.testing.assert_allclose(found[1, 0, :, 4] / found[1, 1, :, 4], 4.0, rtol=0.5)
@@ -119,7 +120,7 @@ class InNumPy:
     """The network as a feature map, a neuron with no rest: nothing to compile for a few steps of small runs."""
 
     def __init__(self, d: int) -> None:
-        self.dim, self.scale, self._neuron = d + 2, figure.SCALE, figure.WithRest(d)
+        self.dim, self.scale, self._neuron = d + 2, limits.SCALE, limits.WithRest(d)
 
     def features(self, positions: Any, X: Any) -> Any:
         return self._neuron.features(np.pad(positions, ((0, 0), (0, 1))), X)
@@ -144,15 +145,15 @@ def test_the_staircase_is_climbed_and_its_last_step_alone_is_not(monkeypatch: py
 def test_the_limit_keeps_what_is_zero_and_its_rate_is_that_of_small_weights() -> None:
     times = np.linspace(0.0, 8.0, 17)
     u = 1e-6 * np.tile(np.random.default_rng(0).standard_normal((40, 3)), (2, 1))
-    f, neurons = figure.limit(figure.TARGETS[1], times, 80)
+    f, neurons = limits.limit(figure.TARGETS[1], times, 80)
     assert np.abs(figure.coefficients(f)[:, 1:]).max() < 1e-13
     assert np.abs(neurons[:, 2:4]).max() < 1e-13 and figure.coefficients(f)[-1, 0] == pytest.approx(
         1.0, abs=1e-3
     )
-    small, _ = figure.limit(figure.TARGETS[1], times, 80, u)
+    small, _ = limits.limit(figure.TARGETS[1], times, 80, u)
     grown = np.log(figure.coefficients(small)[[8, 16], 2])
     # the fastest neurons have b near 0, and take over slowly: a mean of rates, a little below the largest
-    assert 0.85 < (grown[1] - grown[0]) / 4 / (2 * figure.fastest(neurons)) < 1.0
+    assert 0.85 < (grown[1] - grown[0]) / 4 / (2 * limits.fastest(neurons)) < 1.0
 
 
 def test_equal_coefficients_can_hide_a_step() -> None:
@@ -163,7 +164,7 @@ def test_equal_coefficients_can_hide_a_step() -> None:
         target = mf.data.Monomials(sets, [1.0, second, 1.0, -1.0])
         Z, _ = target.cube()
         assert mf.data.merged(target).leap == 1
-        found = figure.limit(target, times, 40)[0][-1] @ target.features(Z) / 8
+        found = limits.limit(target, times, 40)[0][-1] @ target.features(Z) / 8
         assert np.abs(found[:2] - [1.0, second]).max() < 0.1
         assert np.abs(found[2:]).max() < 1e-6 if not seen else np.abs(found[2:]).min() > 0.8
 
