@@ -584,6 +584,8 @@ REFUSED = [
     (lambda: NET.predict(NET.init(), np.ones(2)), r"its shape is \(2,\); pass X\[None\] for one point"),
     (lambda: deep.Dense((1, 2, 1)).check_inputs(np.ones(5)), r"pass X\[:, None\]"),
     (lambda: CONV.predict(CONV.init(), np.ones((3, 1, 8))), "channels come last"),
+    (lambda: CONV.predict(CONV.init(), 3.0), r"its shape is \(\)"),
+    (lambda: CONV.predict(CONV.init(), None), r"its shape is \(\)"),
     (lambda: NET.predict(np.full(28, np.nan), X2), "the training that made them diverged"),
     (lambda: mf.SGD(deep.Problem(NET, X2, Y2), 0.1), "trained by mf.finite.deep.SGD"),
     (

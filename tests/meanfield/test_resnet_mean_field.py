@@ -346,6 +346,7 @@ GROWING = (np.full((1, 2), 0.5), np.full((1, 1), 1e-4))
         (lambda: R.ResNet(2, 1, 10**6, 10**6, 4).init(), "GiB"),
         (lambda: NET.predict(GOOD, np.ones((3, 5))), r"X must have shape \(n, 2\)"),
         (lambda: NET.predict(GOOD, [[np.nan, 1.0]]), "X holds 1 value"),
+        (lambda: NET.predict(GOOD, None), r"X must have shape \(n, 2\)"),
         (lambda: NET.predict(GOOD, np.ones(2)), r"pass X\[None\] for one point"),
         (lambda: NET.predict(GOOD.U, np.ones((3, 2))), "weights must be mf.resnet_mean_field.Weights.*not ndarray"),
         (lambda: NET.predict(mf.finite.deep.Dense((2, 3, 1)).init(), [[1.0, 2.0]]), "not meanfield.finite.deep"),

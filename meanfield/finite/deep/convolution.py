@@ -118,8 +118,8 @@ class ConvNet(Network):
 
     def check_inputs(self, X: Any) -> Array:
         """X as (n, *shape), or one sentence."""
-        inputs, shape = _check.array(X, "X"), tuple(self.shape)
-        n, size = inputs.shape[0], prod(shape)
+        inputs, shape = _check.array(X, "X", finite=False), tuple(self.shape)
+        n, size = inputs.shape[0] if inputs.ndim else 1, prod(shape)
         each = inputs.shape[1:]
         if each not in (shape, (size,)) and (shape[-1] != 1 or each != shape[:-1]):
             hint = "; channels come last" if each == (shape[-1], *shape[:-1]) else ""
@@ -128,7 +128,7 @@ class ConvNet(Network):
                 f"X must have shape (n, {', '.join(map(str, shape))}) or (n, {size}) for this network, but its shape "
                 f"is {inputs.shape}{hint}"
             )
-        return inputs.reshape(n, *shape)
+        return _check.array(inputs, "X").reshape(n, *shape)
 
     @cached_property
     def _windows(self) -> list[tuple[slice, ...]]:

@@ -14,14 +14,14 @@ from solvers.protocols import Array
 
 def check_points(X: Any, d: int) -> Array:
     """X as (n, d), or one sentence."""
-    inputs = _check.array(X, "X")
+    inputs = _check.array(X, "X", finite=False)  # the shape first: None is an array of one NaN
     if inputs.ndim != 2 or inputs.shape[1] != d:
         hint = "; pass X[None] for one point" if inputs.shape == (d,) else ""
         hint = "; pass X[:, None]" if inputs.ndim == 1 == d else hint
         raise InputError(
             f"X must have shape (n, {d}) for this network, but its shape is {inputs.shape}{hint}"
         )
-    return inputs
+    return _check.array(inputs, "X")
 
 
 def check_front(q: Any, n: int, outputs: int) -> Array:
