@@ -93,7 +93,7 @@ def report(
     movement = ends.movement(net, start, end)
     times, losses, speeds = _gradients(run, problem)
     sizes = ends.last_sizes(net, start, X)
-    lengths = np.linalg.norm(X.reshape(len(X), -1), axis=1)
+    lengths, last = np.linalg.norm(X.reshape(len(X), -1), axis=1), X.reshape(len(X), -1)[:, -1]
     convexity, curvature = _curvatures(problem, rows)
     return OverparametrizationReport(
         network=repr(net),
@@ -139,6 +139,7 @@ def report(
         delta=separation(X) if len(X) > 1 else math.inf,
         length_low=float(lengths.min()),
         length_high=float(lengths.max()),
+        last=float(last.mean()) if np.ptp(last) <= 1e-9 * np.abs(last).max() else math.nan,
         hidden_low=float(sizes.min(initial=math.inf)),
         hidden_high=float(sizes.max(initial=-math.inf)),
     )

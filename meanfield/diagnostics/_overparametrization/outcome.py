@@ -71,6 +71,8 @@ class OverparametrizationReport(Mapping[str, float]):
         ``min |x_i - x_j|`` over pairs of data.
     length_low, length_high : float
         Of ``|x_i|``.
+    last : float
+        The last coordinate of all x_i, NaN where it is not the same.
     hidden_low, hidden_high : float
         Of ``|h_L(x_i)| / |x_i|`` at the start.
     """
@@ -116,6 +118,7 @@ class OverparametrizationReport(Mapping[str, float]):
     delta: float
     length_low: float
     length_high: float
+    last: float
     hidden_low: float
     hidden_high: float
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 CONSTANT = 1.5
 # The theorem's inputs have |x| = 1; to so much.
 UNIT = 1e-6
+# The last coordinate of the theorem's inputs.
+HALF = 0.5**0.5
 
 
 def rows(found: OverparametrizationReport) -> list[tuple[str, str, str]]:
@@ -114,27 +116,17 @@ def _sizes(found: OverparametrizationReport) -> list[tuple[str, str, str]]:
         ),
     ]
     if not math.isnan(found.step):
-        table.append((
-            "step", "Theta(d delta/(poly(n, L) m)); not computable: the polynomial is not known here",
-            f"{found.step:.4g}" + _practice(found),
-        ))  # fmt: skip
+        practice = f"{found.step:.4g}"
+        if not math.isnan(found.step_ratio):
+            practice += f" = {found.step_ratio:.3g} d delta/m, as if poly(n, L) = {1 / found.step_ratio:.3g}"
+        table.append(("step", "Theta(d delta/(m poly(n, L)))" if found.theorem else "", practice))
+        if not math.isnan(found.stable_step):
+            table.append(("... of what is stable with K_0", "", f"{found.step / found.stable_step:.2g}"))
     table.append((
-        "width m", "a polynomial of n, L, 1/delta at least; not computable: its powers are not known here",
+        "width m", "poly(n, L, 1/delta) at least" if found.theorem else "",
         f"{found.width}, {found.width / found.points:.4g} for each point",
     ))  # fmt: skip
     return table
-
-
-def _practice(found: OverparametrizationReport) -> str:
-    """The step in units that can be computed."""
-    text = ""
-    if not math.isnan(found.step_ratio):
-        text += (
-            f", {found.step_ratio:.3g} d delta/m: the theorem's if poly(n, L) were {1 / found.step_ratio:.3g}"
-        )
-    if not math.isnan(found.stable_step):
-        text += f"; {found.step / found.stable_step:.2g} of what is stable for the kernel at the start"
-    return text
 
 
 def notes(found: OverparametrizationReport) -> list[str]:
@@ -184,6 +176,14 @@ def notes(found: OverparametrizationReport) -> list[str]:
     if not (abs(found.length_low - 1.0) < UNIT and abs(found.length_high - 1.0) < UNIT):
         said.append(
             f"the theorem has |x| = 1, here |x| is in [{found.length_low:.3g}, {found.length_high:.3g}]"
+        )
+    if found.theorem and found.architecture != "ConvNet" and not abs(found.last - HALF) < UNIT:
+        said.append(
+            "the theorem's inputs have the last coordinate 1/root 2, as mf.data.separated makes them; these do not"
+        )
+    if found.theorem:
+        said.append(
+            "how far step and width are from the theorem's is not computable: the powers in its poly are not known here"
         )
     if len(found.gradients) == 2:
         said.append(
