@@ -141,10 +141,11 @@ def test_the_variance_of_neurons_that_are_nearly_alike() -> None:
             assert found.expected == pytest.approx(expected, rel=1e-6, abs=0)
 
 
-def test_draws_in_groups_are_those_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draws_in_groups_and_neurons_in_blocks_are_those_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for problem, state in ((objective(), neurons(objective(), 6)), (dense(), dense().net.init(rng=0))):
         whole = mf.landscape.dropout(problem, state, draws=7, rng=3)
         monkeypatch.setattr(dropping, "DRAW_BYTES", 8 * (3 * len(problem.y) + 2 * sum(whole.widths)) * 3)
+        monkeypatch.setattr(measures, "BLOCK_BYTES", 4 * 8 * 7)  # and neurons in blocks of four
         parts = mf.landscape.dropout(problem, state, draws=7, rng=3)
         monkeypatch.undo()
         np.testing.assert_allclose(parts.losses, whole.losses, rtol=1e-13)
@@ -262,6 +263,24 @@ def test_deep_paths_halve_layer_after_layer(make: Any) -> None:
                 np.testing.assert_array_equal(one[f"W{i}"], other[f"W{i}"])
 
 
+@pytest.mark.parametrize("make", [objective, dense, lambda: dense((3, 4, 5, 1)), conv])
+def test_paths_lead_through_networks_thinned_by_dropping(make: Any) -> None:
+    """The corner where every layer is halved, and rescaled, on either side."""
+    problem = make()
+    two_layers = isinstance(problem, mf.Objective)
+    a, b = (neurons(problem, 7, s) if two_layers else problem.net.init(rng=s) for s in (1, 2))
+    found = mf.landscape.connect(problem, a, b, points=3, draws=1)
+    halves = found._nodes.halves[0][0]
+    hidden = len(halves)
+    for state, side, corner in ((a, 0, 2 * hidden - 1), (b, 1, 2 * hidden + 2)):
+        thin = state
+        for layer, half in enumerate(halves):
+            thin = mf.landscape.drop(problem, thin, half[side], layer=layer)
+        f = problem.predict(found.path(found.corners[corner]))
+        np.testing.assert_allclose(f, problem.predict(thin), rtol=0, atol=1e-13 * np.abs(f).max())
+        assert not set(halves[0][0]) & set(halves[0][1])
+
+
 @pytest.mark.parametrize(
     "make", [dense, conv, lambda: conv("mean"), lambda: dense((3, 5, 5, 5, 1), deep.ResNet)]
 )
@@ -283,15 +302,17 @@ def test_deep_units_in_another_order_are_found(make: Any) -> None:
 
 def test_neurons_in_another_order_are_found() -> None:
     problem = objective()
-    a = neurons(problem, 9)
+    a = mf.ParticleMeasure(neurons(problem, 9).positions, np.arange(1.0, 10.0) / 45)
     order = np.random.default_rng(0).permutation(9)
-    b = mf.ParticleMeasure(a.positions[order])
-    assert np.ptp(mf.landscape.connect(problem, a, b, "line").losses) > 1e-3
+    b = mf.ParticleMeasure(a.positions[order], a.weights[order])
+    line = mf.landscape.connect(problem, a, b, "line")
+    assert np.ptp(line.losses) > 1e-3 and line.t[0] == 0.0 and line.t[-1] == 1.0
+    np.testing.assert_array_equal(line.losses[0, 0], [problem.value(line.path(t)) for t in line.t])
     found = mf.landscape.connect(problem, a, b, "aligned")
     assert np.ptp(found.losses) < 1e-14
     np.testing.assert_array_equal(found.path(0.5).positions, a.positions)
     # of two different clouds, the matching is that of W2
-    other = neurons(problem, 9, 5)
+    a, other = neurons(problem, 40), neurons(problem, 40, 5)
     end = mf.landscape.connect(problem, a, other, "aligned").path(1.0)
     length = np.mean(np.sum((end.positions - a.positions) ** 2, axis=1)) ** 0.5
     assert length == pytest.approx(solvers.wasserstein(a, other), rel=1e-9)

@@ -115,8 +115,8 @@ class Neurons:
         """Refuse spaces in which one cannot go straight."""
         if not isinstance(self.problem.space, (Euclidean, Torus)):
             raise InputError(
-                f"paths go straight, in Euclidean space or on a torus; neurons of {self!r} live in "
-                f"{self.problem.space!r}"
+                f"problem has neurons in {self.problem.space!r}, where no path goes straight: it must be Euclidean "
+                "or a torus (mf.landscape.dropout works on all spaces)"
             )
 
     def mix(self, left: ParticleMeasure, right: ParticleMeasure, t: float) -> ParticleMeasure:
