@@ -125,7 +125,7 @@ def deep(config: Any, data: Data, common: Pair, word: int) -> dict[str, Any]:
 
 def outputs_of(net: Any, X: Array) -> Callable[[Any], Array]:
     """f at the first point, of weights."""
-    return lambda weights: np.asarray(net.predict(weights, X)[0])
+    return lambda weights: np.atleast_1d(net.predict(weights, X)[0])
 
 
 def linear(config: Any, data: Data, rng: np.random.Generator) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def linear(config: Any, data: Data, rng: np.random.Generator) -> dict[str, Any]:
         trained.append(run["f"])
     # the order of the Mean ODE, on all points
     net = resnets.ResNet(config.d, config.d, 1, 1, 1, "identity")
-    every = resnets.linear_limit(net, data.X, data.Y, config.steps, data.step)
+    every = resnets.linear_limit(net, data.X, data.Y, config.steps, data.step, nodes=40)
     nodes = np.array([17, 33, 65])
     errors = []
     for count in nodes:

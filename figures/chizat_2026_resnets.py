@@ -52,6 +52,10 @@ PAPER = "Chaintron, Chizat, Maass 2026, arXiv:2603.18168"
 OWN = "derived and measured for this project"
 #: exponents are fitted from this many times the span of the embeddings on, whose coordinates have smaller errors
 SPANS = 2
+#: exponents of the error of depth, and of limits in D, are fitted from these on
+LEAST_DEPTH, LEAST_DIM = 4, 100
+#: outputs are looked at up to this D/(L M)
+FEW = 0.05
 
 
 @dataclass(frozen=True)
@@ -88,12 +92,30 @@ class Config:
         for name in ("widths", "dims", "narrow", "depths", "limit_dims"):
             if len(getattr(self, name)) < 3:
                 raise InputError(f"{name} must hold at least three values, for a slope")
+            if np.diff(getattr(self, name)).min() <= 0:
+                raise InputError(f"{name} must increase")
+        for name, least in (("depths", LEAST_DEPTH), ("limit_dims", LEAST_DIM)):
+            if sum(value >= least for value in getattr(self, name)) < 2:
+                raise InputError(
+                    f"{name} must hold two values of at least {least}, from which on slopes are fitted"
+                )
         if self.widths[-1] * self.dims[0] > self.largest or self.widths[0] * self.dims[-1] > self.largest:
             raise InputError(f"largest={self.largest} leaves out the ends of widths and dims; raise it")
         if min(self.points, self.common_points) < 8 * self.d:
             raise InputError(f"points and common_points must be at least {8 * self.d}, 8 d")
         if self.units < max(self.depths):
             raise InputError(f"units must be at least the largest of depths, {max(self.depths)}")
+        cells = {"shapes": np.array(self.shapes), "y": np.empty(self.d)}
+        grid = many(cells) & select(cells, L=self.depth)
+        if not grid.any() or min(mask.sum() for mask in families(cells).values()) < 2:
+            raise InputError(
+                "widths, dims, narrow and depth must leave two shapes for each slope, with D of at least "
+                f"{least_dim(cells)} and D/(L M) at most 1/2; take larger ones"
+            )
+        if not (grid & (fractions(cells) <= FEW)).any():
+            raise InputError(
+                f"widths and dims must leave a shape with D/(L M) at most {FEW:g}; take larger widths"
+            )
 
     @classmethod
     def quick(cls) -> Config:
@@ -151,6 +173,8 @@ def compute(config: Config, rng: np.random.Generator) -> dict[str, Any]:
 
 def power(x: Any, squares: Any, left_out: Any = None) -> Any:
     """The `fit_slope` of roots of mean squares (k, seeds), or of squares (k,) and those without each seed in turn."""
+    if not (np.asarray(squares).reshape(len(squares), -1).mean(axis=1) > 0).all():
+        raise InputError("squared errors must be positive for a slope; take more seeds or larger references")
     fit = fit_slope(x, squares, left_out)
     return fit._replace(slope=fit.slope / 2, half_width=fit.half_width / 2, intercept=fit.intercept / 2)
 
@@ -329,9 +353,9 @@ def _limit(ax: Any, arrays: dict[str, Any]) -> None:
         ("limit_error", mf.plotting.COLOURS[0], "h after training"),
         ("first_output", mf.plotting.COLOURS[1], "outputs at the start"),
     ):
-        fit = power(D[D >= 100], arrays[key][D >= 100])
+        fit = power(D[D >= LEAST_DIM], arrays[key][D >= LEAST_DIM])
         ax.plot(D, _root(arrays[key]), "o", color=colour, ms=4.5, label=f"{label}: {_text(fit)}")
-        ends = np.array([100, D.max()])
+        ends = np.array([LEAST_DIM, D.max()])
         ax.plot(ends, along(fit, ends), color=colour, lw=1.0)
     ax.plot(
         D,
@@ -354,14 +378,14 @@ def depth_fit(arrays: dict[str, Any]) -> Any:
     """Exponent of the error of depth, from L = 4 on."""
     L = arrays["depths"]
     whole, left_out = biases(arrays["products"])
-    return power(L[L >= 4], whole[L >= 4], left_out[L >= 4])
+    return power(L[L >= LEAST_DEPTH], whole[L >= LEAST_DEPTH], left_out[L >= LEAST_DEPTH])
 
 
 def _depth(ax: Any, arrays: dict[str, Any]) -> None:
     L, errors = arrays["depths"], np.sqrt(np.maximum(biases(arrays["products"])[0], 0.0))
     fit = depth_fit(arrays)
     ax.plot(L, errors, "o", color=mf.plotting.COLOURS[0], ms=5, label=f"mean of seeds, L >= 4: {_text(fit)}")
-    ends = np.array([4, L.max()])
+    ends = np.array([LEAST_DEPTH, L.max()])
     ax.plot(ends, along(fit, ends), color=mf.plotting.COLOURS[0], lw=1.0)
     single = np.sqrt(np.maximum(np.array([np.diag(one).mean() for one in arrays["products"]]), 0.0))
     ax.plot(L, single, "x", color=mf.plotting.COLOURS[1], ms=5, label="one net")
@@ -401,8 +425,8 @@ def claims(arrays: dict[str, Any]) -> list[Claim]:
     over_M, over_D, over_L = (exponent(arrays, variable) for variable in "MDL")
     together = power(x[good], arrays["own"][good])
     D = arrays["limit_dims"]
-    finite = power(D[D >= 100], arrays["limit_error"][D >= 100])
-    first = power(D[D >= 100], arrays["first_output"][D >= 100])
+    finite = power(D[D >= LEAST_DIM], arrays["limit_error"][D >= LEAST_DIM])
+    first = power(D[D >= LEAST_DIM], arrays["first_output"][D >= LEAST_DIM])
     deep_fit = depth_fit(arrays)
     total = arrays["total"].mean(axis=1)
     grid = select(arrays, L=int(arrays["shapes"][0, 0]))
@@ -410,7 +434,7 @@ def claims(arrays: dict[str, Any]) -> list[Claim]:
     parts = (arrays["own"] + arrays["finite"]).mean(axis=1) / total
     shares = arrays["own"].mean(axis=1) / x
     moved = np.sqrt(arrays["travelled"].mean(axis=1)[x <= 0.5])
-    few = good & (x <= 0.05)
+    few = good & (x <= FEW)
     constants = np.sqrt(np.prod(arrays["shapes"][few, :2], axis=1) * arrays["own_output"][few].mean(axis=1))
     y, least = arrays["y"], least_dim(arrays)
     nodes = fit_slope(arrays["nodes"], arrays["node_errors"])

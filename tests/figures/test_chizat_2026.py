@@ -28,6 +28,8 @@ def test_exponents_of_roots_are_halves_of_those_of_squares() -> None:
     squares = 3.0 / x[:, None] * (1 + 0.1 * np.random.default_rng(1).standard_normal((4, 5)))
     fit, known = figure.power(x, squares), fit_slope(x, squares)
     assert fit.slope == known.slope / 2 and fit.half_width == known.half_width / 2
+    with pytest.raises(InputError, match="take more seeds or larger references"):
+        figure.power(x, -squares)
     assert figure.along(fit, x) == pytest.approx(np.sqrt(squares.mean(axis=1)), rel=0.1)
 
 
@@ -42,9 +44,9 @@ def test_the_square_of_a_mean_is_taken_over_different_seeds() -> None:
 
 
 def test_the_largest_nets_are_left_out_and_narrow_ones_added() -> None:
-    config = figure.Config(widths=(1, 10, 50), dims=(20, 50, 200), largest=1000, narrow=(3, 5, 7))
+    config = figure.Config(widths=(1, 10, 50), dims=(20, 50, 200), largest=1000, narrow=(40, 60, 70))
     grid = [(50, 1, 20), (50, 10, 20), (50, 50, 20), (50, 1, 50), (50, 10, 50), (50, 1, 200)]
-    assert config.shapes == [*grid, (3, 1, 20), (5, 1, 20), (7, 1, 20)]
+    assert config.shapes == [*grid, (40, 1, 20), (60, 1, 20), (70, 1, 20)]
 
 
 def ideal() -> dict[str, Any]:
@@ -113,6 +115,12 @@ def test_each_claim_fails_where_its_law_does(key: str, spoil: Any, statements: l
         ({"points": 20}, "points"),
         ({"units": 8}, "units"),
         ({"nodes": 2}, "nodes"),
+        ({"dims": (180, 60, 20), "largest": 10**5}, "dims must increase"),
+        ({"limit_dims": (10, 20, 100)}, "limit_dims must hold two values of at least 100"),
+        ({"depths": (1, 2, 4)}, "depths must hold two values of at least 4"),
+        ({"dims": (1, 2, 3)}, "two shapes for each slope, with D of at least 20"),
+        ({"narrow": (1, 2, 3)}, "two shapes for each slope"),
+        ({"widths": (1, 2, 4)}, r"D/\(L M\) at most 0.05; take larger widths"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(change: dict[str, Any], word: str) -> None:
