@@ -350,6 +350,8 @@ def test_reports_are_shown(tmp_path: Path) -> None:
     report = mf.landscape.dropout(runs[0], draws=4)
     assert report.loss == pytest.approx(runs[0]["objective"][-1])
     assert "of 6 neurons exactly 3 kept" in repr(report) and "in expectation" in repr(report)
+    few = repr(mf.landscape.dropout(runs[0], keep=0.05, draws=2, law="coins"))
+    assert "each by a coin, on average 0.3 kept" in few
     found = mf.landscape.connect(runs[0], *runs, draws=3)
     assert repr(found).startswith("Connection(dropout path, TwoLayer(") and "3 draw(s)" in repr(found)
     for one in (report, found):
@@ -377,6 +379,7 @@ SKIPS = dense((3, 5, 5, 1), deep.ResNet)
         (lambda: mf.landscape.dropout(3, MU), "problem must be an mf.Objective"),
         (lambda: mf.landscape.dropout(TWO, WEIGHTS), "must be a ParticleMeasure"),
         (lambda: mf.landscape.dropout(TWO), "state is missing"),
+        (lambda: mf.landscape.dropout(TWO, 0.25), "passed as keep=0.25"),
         (lambda: mf.landscape.dropout(DEEP, MU), "state must be Weights"),
         (lambda: mf.landscape.dropout(DEEP, OTHER), "2 layers instead of 4"),
         (lambda: mf.landscape.dropout(DEEP, NAN), "NaN or infinite"),

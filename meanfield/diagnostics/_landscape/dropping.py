@@ -113,6 +113,10 @@ def dropout(
         raise InputError(
             "state is missing: pass the network that is thinned, or a run in place of the problem"
         )
+    if isinstance(state, (int, float)):
+        raise InputError(
+            f"state must be a network, not {state!r}; the share that remains is passed as keep={state!r}"
+        )
     state = subject.check(final_of(problem if state is None else state), "state")
     p = float(_check.number(keep, "keep"))
     if not 0.0 < p <= 1.0:

@@ -94,10 +94,17 @@ class DropoutReport:
             found.append(("and of the second", rise, rise, rise))
         return found
 
+    @property
+    def _kept(self) -> str:
+        """How many remain; of a few neurons that stay by coins the mean is no whole number."""
+        if self.law == "count":
+            return _listed(self.remaining)
+        return _listed(tuple(float(f"{self.keep * m:.3g}") for m in self.widths))
+
     def __repr__(self) -> str:
         how = "exactly" if self.law == "count" else "each by a coin, on average"
         text = (
-            f"DropoutReport({self.subject}: of {_listed(self.widths)} neurons {how} {_listed(self.remaining)} kept, "
+            f"DropoutReport({self.subject}: of {_listed(self.widths)} neurons {how} {self._kept} kept, "
             f"{len(self.losses)} draw(s); mean |f' - f|^2 = {_shown(self.mean_square)}"
         )
         if self.expected is not None:
@@ -108,7 +115,7 @@ class DropoutReport:
         from meanfield import plotting
 
         table = [(name, f"{mean:.4g}", f"{low:.4g}", f"{high:.4g}") for name, mean, low, high in self.rows]
-        caption = f"Dropout, {_listed(self.remaining)} of {_listed(self.widths)} neurons kept: {self.subject}"
+        caption = f"Dropout, {self._kept} of {_listed(self.widths)} neurons kept: {self.subject}"
         return plotting.html_table(table, ("", "mean", "from", "to (95 %)"), caption)
 
     def plot(self, ax: Any = None, csv: Any = None) -> Any:
@@ -134,7 +141,7 @@ class DropoutReport:
                 ax.axhline(self.expected_loss, color=FAINT, lw=1.2, ls="--", label="exact expectation")
             ax.set_xlabel("draw, in order")
             ax.set_ylabel("loss $R$")
-            ax.set_title(f"{_listed(self.remaining)} of {_listed(self.widths)} neurons kept")
+            ax.set_title(f"{self._kept} of {_listed(self.widths)} neurons kept")
             ax.legend()
         if csv is not None:
             self.to_csv(csv)
@@ -147,8 +154,8 @@ class DropoutReport:
         plotting.write_csv(path, {"loss": self.losses, "mean_square": self.changes})
 
 
-def _listed(numbers: tuple[int, ...]) -> str:
-    return " + ".join(str(one) for one in numbers)
+def _listed(numbers: tuple[float, ...]) -> str:
+    return " + ".join(f"{one:g}" if isinstance(one, float) else str(one) for one in numbers)
 
 
 def _shown(found: Interval) -> str:
