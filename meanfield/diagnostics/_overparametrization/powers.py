@@ -211,8 +211,8 @@ def slopes(reports: Any, names: Any = None, *, goal: float | None = None) -> Wid
 
     Intervals are Student's, about chance over seeds. With equally many reports of each width, three at least, they are
     taken in turn as replicates: each gives a slope, and it does not matter whether those of one replicate share their
-    data. Otherwise reports are independent (Welch's interval); with one report a width the errors are those about the
-    line, of one size.
+    data. Otherwise, as where one has not converged, reports count as independent (Welch's interval, too long where they
+    do share data); with one report a width the errors are those about the line, of one size.
 
     Parameters
     ----------
