@@ -4,7 +4,7 @@ Source: Abbe, Boix-Adsera, Misiakiewicz (2022), The merged-staircase property, a
 learning on neural networks: leap complexity and saddle-to-saddle dynamics, arXiv:2302.11055; statements as remembered,
 not re-read; no single figure of theirs. The bound for kernels and the rate of leap 2 are derived for this project.
 
-Quick preset: about 10 s. Paper preset: about 105 s (processor time on one core, of a busy machine).
+Quick preset: about 18 s. Paper preset: about 105 s (processor time on one core, of a busy machine).
 
 x is uniform on {-1, 1}^d. Targets: the staircase x1 + x1 x2 + x1 x2 x3 (leap 1), x1 + x1 x2 x3 (leap 2) and x1 x2 x3
 alone (leap 3). Networks f = (4/m) sum_j a_j erf((w_j.x + b_j)/sqrt 2) with f = 0 at the start (a = +-1 in pairs,
@@ -73,12 +73,12 @@ class Config:
     t_end: float = 10.0
     intervals: int = 50  # between times that are saved
     width: int = 200
-    seeds: int = 5
+    seeds: int = 8
     kernel_dims: tuple[int, ...] = (16, 32)
     kernel_ratios: tuple[int, ...] = (50, 50)
-    kernel_seeds: int = 3
+    kernel_seeds: int = 8
     limit_dims: tuple[int, ...] = (8, 16, 32, 64)
-    limit_seeds: int = 3
+    limit_seeds: int = 5
     far_dims: tuple[int, ...] = (100, 10**6, 10**10)  # of the reduced flow from small weights
     rests: int = 32  # draws of the irrelevant coordinates, each with all 8 points of the relevant ones
     seed: int = 0

@@ -172,7 +172,8 @@ def test_equal_coefficients_can_hide_a_step() -> None:
 # Far from what is published: that all parts fit, and that nothing holds of numbers that are lost.
 TINY = {
     "dims": "8,12", "seeds": "3", "width": "20", "rests": "2", "samples": "10", "t_end": "2", "intervals": "10",
-    "kernel_dims": "8,12", "kernel_ratios": "10,10", "kernel_seeds": "3", "limit_dims": "4,6,8", "far_dims": "10,20,30",
+    "kernel_dims": "8,12", "kernel_ratios": "10,10", "kernel_seeds": "3", "limit_dims": "4,6,8",
+    "limit_seeds": "3", "far_dims": "10,20,30",
 }  # fmt: skip
 
 
