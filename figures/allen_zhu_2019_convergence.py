@@ -253,7 +253,9 @@ def on_tasks(config: Config, words: list[int]) -> dict[str, Any]:
 def compute(config: Config, rng: np.random.Generator) -> dict[str, Any]:
     """Losses, accuracies, steps, rates and least eigenvalues: of nets and widths on points, and of other tasks."""
     first, *words = [int(word) for word in rng.integers(2**31, size=1 + max(config.starts, config.seeds))]
-    return across_widths(config, first, words[: config.starts]) | on_tasks(config, words[: config.seeds])
+    # digits first: where scikit-learn is missing, that is said at once
+    tasks = on_tasks(config, words[: config.seeds])
+    return across_widths(config, first, words[: config.starts]) | tasks
 
 
 # What is made of them ---------------------------------------------------------------------------------------

@@ -304,6 +304,11 @@ def check_functional(functional: Any) -> None:
     """Check that a functional of a measure has the methods that flows ask for."""
     if isinstance(functional, type):
         raise PluginError(f"the functional is the class {functional.__name__}; pass an instance")
+    if hasattr(functional, "net") and hasattr(functional, "descend"):
+        raise PluginError(
+            "this flow moves the neurons of a measure, not the weights of a deep network, which are trained by "
+            "mf.finite.deep.SGD and mf.finite.deep.GradientFlow"
+        )
     for method in ("value", "first_variation"):
         if not callable(getattr(functional, method, None)):
             raise PluginError(

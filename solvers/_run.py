@@ -291,8 +291,15 @@ class Run:
     def _difference(self, header: dict[str, Any]) -> str:
         before = header.get("configuration", {})
         for key, now in self.configuration.items():
-            if before.get(key) != now:
-                return f"its {key} was {_short(before.get(key))}, now it is {_short(now)}"
+            then = before.get(key)
+            if isinstance(then, dict) and isinstance(now, dict):
+                for part in now:
+                    if then.get(part) != now[part]:
+                        return (
+                            f"{part} of its {key} was {_short(then.get(part))}, now it is {_short(now[part])}"
+                        )
+            if then != now:
+                return f"its {key} was {_short(then)}, now it is {_short(now)}"
         return "its initial state, save times or start differ"
 
     # -- the loop

@@ -66,6 +66,12 @@ def largest_stable_step(flow: Any, state: Any, t: float = 0.0, method: Any = Non
     inner = getattr(bound, "inner", None)
     if getattr(bound, "kind", "") == "sde" and hasattr(inner, "velocity"):
         bound = inner
+    deep = hasattr(getattr(flow, "problem", None), "net")
+    if deep and not (hasattr(bound, "velocity") and bound.smooth):
+        raise InputError(
+            "of deep networks rates are found for GradientFlow with smooth activations; elsewhere see stable_step of "
+            "mf.overparametrization.report(run), by the tangent kernel at the start"
+        )
     if not hasattr(bound, "velocity"):
         raise InputError(f"{type(flow).__name__} has no velocity whose rates could be found")
     require_products(bound, "largest_stable_step")

@@ -38,8 +38,10 @@ def empirical(
     Parameters
     ----------
     network : feature map
-        `TwoLayer` (through matrix products of activations), or anything with ``vjp``.
+        `TwoLayer` (through matrix products of activations), or anything with ``vjp``; or a network of `mf.finite.deep`,
+        whose own ``tangent_kernel(weights, X, Z)`` is this.
     measure : ParticleMeasure
+        The weights of a network of `mf.finite.deep`.
     X : array_like, (n, d)
     Z : array_like, (m, d), optional
         X by default; K is then exactly symmetric.
@@ -56,6 +58,12 @@ def empirical(
     ----------
     Jacot, Gabriel and Hongler, 2018 (1806.07572).
     """
+    if hasattr(network, "tangent_kernel"):
+        if layers is not None:
+            raise InputError(
+                "layers are those of TwoLayer; of a deep network make one with train=, whose other layers are frozen"
+            )
+        return np.asarray(network.tangent_kernel(measure, X, Z))
     job = _Job(network, measure, X, Z, layers, block_bytes)
     return job.total(None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -91,3 +92,10 @@ def test_what_is_watched_is_the_accuracy(outputs: int) -> None:
 def test_settings_that_do_not_fit_are_refused(change: dict[str, Any], word: str) -> None:
     with pytest.raises(InputError, match=word):
         figure.Config(**change)
+
+
+def test_where_digits_are_missing_that_is_said_before_any_computing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setattr(figure, "trained", None)
+    with pytest.raises(InputError, match="needs scikit-learn"):
+        figure.compute(CONFIG, np.random.default_rng(0))

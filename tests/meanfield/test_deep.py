@@ -15,7 +15,7 @@ import meanfield as mf
 import solvers
 from meanfield.finite import deep
 from solvers import _files
-from solvers.errors import DivergenceError, InputError
+from solvers.errors import DivergenceError, InputError, PluginError
 
 NETS = [
     (cls, parametrization, activation, bias)
@@ -680,3 +680,31 @@ def test_what_is_larger_than_memory(monkeypatch: Any) -> None:
         NET.tangent_kernel(w, np.ones((4, 2)))
     with pytest.raises(InputError, match="the gradients of 2 predictions in 28 weights would take"):
         NET.jacobian(w, X2)
+
+
+def test_what_two_layer_networks_offer_says_what_serves_deep_ones() -> None:
+    net = deep.Dense((2, 8, 1))
+    problem, weights, X = deep.Problem(net, np.eye(2), [1.0, -1.0]), net.init(rng=0), np.eye(2)
+    np.testing.assert_array_equal(
+        mf.kernels.empirical(net, weights, X, X[:1]), net.tangent_kernel(weights, X, X[:1])
+    )
+    with pytest.raises(InputError, match="layers are those of TwoLayer"):
+        mf.kernels.empirical(net, weights, X, layers="a")
+    for flow in (mf.WassersteinFlow, mf.LangevinFlow):
+        with pytest.raises(PluginError, match=r"mf\.finite\.deep\.SGD"):
+            flow(problem, **({"tau": 0.1} if flow is mf.LangevinFlow else {}))
+    for kinked in (deep.SGD(problem, 0.1), deep.GradientFlow(problem)):
+        with pytest.raises(InputError, match="stable_step of mf.overparametrization"):
+            mf.largest_stable_step(kinked, weights)
+    smooth = deep.Problem(deep.Dense((2, 8, 1), "tanh"), np.eye(2), [1.0, -1.0])
+    assert 0.0 < mf.largest_stable_step(deep.GradientFlow(smooth), weights) < np.inf
+
+
+def test_a_checkpoint_of_other_data_says_so(tmp_path: Any) -> None:
+    net = deep.Dense((2, 8, 1))
+    flows = [deep.SGD(deep.Problem(net, np.eye(2), y), 0.1) for y in ([1.0, -1.0], [1.0, 1.0])]
+    solvers.integrate(
+        flows[0], net.init(rng=0), 1.0, observers=[solvers.Checkpoint(tmp_path / "c.npz", steps=2)]
+    )
+    with pytest.raises(solvers.FileFormatError, match="data_sha256 of its flow was"):
+        solvers.integrate(flows[1], net.init(rng=0), 1.0, resume=tmp_path / "c.npz")

@@ -397,3 +397,18 @@ def test_reports_that_have_no_slopes(found: Any) -> None:
         slopes.line("spectral", [10.0, -1.0])
     with pytest.raises(InputError, match="name must be one of 'spectral'"):
         slopes.plot("flips")
+
+
+def test_a_run_is_reported_on_with_the_problem_it_was_on(dense: Any, tmp_path: Path) -> None:
+    dense.save(tmp_path / "run.npz")
+    loaded, problem = mf.load(tmp_path / "run.npz"), dense.flow.problem
+    again = mf.overparametrization.report(loaded, flow=deep.SGD(problem, 0.1))  # a step of its own
+    assert again.accuracy == mf.overparametrization.report(dense).accuracy
+    tanh = deep.Dense((5, 16, 16, 16, 1), "tanh", parametrization="allen_zhu")
+    for other, what in (
+        (deep.Problem(problem.net, X, -SIGNS, loss=SUM), "data"),
+        (deep.Problem(problem.net, X, SIGNS), "loss"),
+        (deep.Problem(tanh, X, SIGNS, loss=SUM), "network"),
+    ):
+        with pytest.raises(InputError, match=f"the run was on another {what}"):
+            mf.overparametrization.report(loaded.attach(deep.SGD(other, 0.1)))

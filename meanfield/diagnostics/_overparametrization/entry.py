@@ -38,7 +38,7 @@ def report(
         Of `mf.finite.deep.SGD` or `mf.finite.deep.GradientFlow`. Gradients are those of all states that it kept (two,
         or all with ``keep="all"``), or those that it recorded, see `dissipation`.
     flow : SGD or GradientFlow, optional
-        Of a run that was loaded from a file, which does not hold it.
+        Of a run that was loaded from a file, which does not hold it: on the same network, loss and data.
     window : pair of float, optional
         Times between which the rate is fitted, the last one perhaps inf; by default the whole run, but for a loss at
         the level of rounding.
@@ -52,8 +52,8 @@ def report(
     Raises
     ------
     InputError
-        For runs of something else, without states, that diverged or had nothing to learn; for points that coincide
-        with different labels, which no finite width tells apart; for kernels larger than memory.
+        For runs of something else or on other data, without states, that diverged or had nothing to learn; for points
+        that coincide with different labels, which no finite width tells apart; for kernels larger than memory.
 
     Examples
     --------
@@ -75,6 +75,7 @@ def report(
     problem, net = moved.problem, moved.problem.net
     fitted_on = decay.checked_window(window)
     start, end = _ends(run, net)
+    _check_same_problem(run, moved)
     objective = _objective(run)
     weight = problem.sample_weight
     # a datum of weight zero does not exist
@@ -163,6 +164,17 @@ def _flow(run: Any, flow: Any) -> Any:
         f"{what} must be one of mf.finite.deep.SGD or GradientFlow, not of {type(found).__name__}; mf.regime reports "
         "on two-layer networks and on other models"
     )
+
+
+def _check_same_problem(run: Any, flow: Any) -> None:
+    """A file says what its run was about, if not all of it: another network, loss or data would go unnoticed."""
+    before, now = run.provenance.get("configuration", {}).get("flow", {}), flow.describe()
+    what = {"network": "network", "loss": "loss", "data_sha256": "data (X, y or sample_weight)"}
+    for key, name in what.items():
+        if isinstance(before, dict) and key in before and before[key] != now[key]:
+            raise InputError(
+                f"the run was on another {name} than the flow it is given now: make the flow of the same problem"
+            )
 
 
 def _ends(run: Any, net: Any) -> tuple[Weights, Weights]:

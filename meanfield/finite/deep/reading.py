@@ -23,7 +23,8 @@ def from_torch(module: Any, shape: Any = None) -> tuple[Dense | ConvNet, Weights
 
     Read are ``Linear``, ``activation``, ..., ``Linear``, and ``Conv1d`` or ``Conv2d`` (stride 1, odd kernels, padding
     that keeps the positions, with zeros or circular), ``activation``, ..., ``Flatten``, ``Linear``, where an
-    ``AdaptiveAvgPool`` to one position may stand before ``Flatten``. Layers without ``requires_grad`` are frozen.
+    ``AdaptiveAvgPool`` to one position may stand before ``Flatten``. ``Dropout`` is left out, as when a module is
+    evaluated. Layers without ``requires_grad`` are frozen.
     Inputs of convolutions have channels last here: ``X.movedim(1, -1)`` of what the module takes.
 
     Parameters

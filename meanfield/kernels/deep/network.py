@@ -78,8 +78,14 @@ class Serial:
                     "layers are given one by one, serial(Dense(), ReLU()) or serial(*layers), not in a list"
                 )
             if not isinstance(layer, (Activation, AvgPool, Conv, Dense, Flatten, GlobalPool, Residual)):
+                kind = layer if isinstance(layer, type) else type(layer)
+                place = f", of {kind.__module__}" if kind.__module__ != "builtins" else ""
+                what = (
+                    f"the class {kind.__name__}; pass an instance" if layer is kind else f"{layer!r}{place}"
+                )
                 raise InputError(
-                    f"layers must be those of mf.kernels.deep, such as Dense() or ReLU(), not {layer!r}"
+                    "layers must be those of mf.kernels.deep, such as mf.kernels.deep.Dense() or "
+                    f"mf.kernels.deep.ReLU(), not {what}"
                 )
         object.__setattr__(self, "layers", tuple(flat))
 
