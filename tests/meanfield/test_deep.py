@@ -325,6 +325,28 @@ def test_blocks_change_nothing_but_rounding(rng: np.random.Generator, monkeypatc
     np.testing.assert_allclose(whole[-1], w.flat - 0.1 * problem.gradient(w).flat, rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize("padding", ["zero", "circular"])
+def test_passes_inside_each_other_share_no_memory_and_see_nothing_of_those_before(
+    padding: str, rng: np.random.Generator
+) -> None:
+    net = deep.ConvNet((4, 4, 2), (3, 3), padding=padding)
+    w, X, q = net.init(rng=0), rng.standard_normal((5, 4, 4, 2)), rng.standard_normal((5, 1))
+    g, other = net.gradient(w, X, q).flat, np.empty(net.size)
+
+    def respond(f: Any) -> Any:
+        net.evaluate(-w.flat, X[:2], lambda f: f, other)
+        return q
+
+    inside = np.empty(net.size)
+    net.evaluate(w.flat, X, respond, inside)
+    np.testing.assert_array_equal(inside, g)
+    kept = net.predict(w, X)
+    with np.errstate(invalid="ignore"):
+        net.evaluate(np.full(net.size, np.nan), np.concatenate([X, X]), lambda f: f, other)
+    np.testing.assert_array_equal(net.predict(w, X), kept)
+    np.testing.assert_array_equal(net.gradient(w, X, q).flat, g)
+
+
 @pytest.mark.parametrize("loss", ["squared", "logistic", "cross_entropy"])
 def test_losses_are_trained(loss: str, rng: np.random.Generator) -> None:
     X = rng.standard_normal((12, 3))

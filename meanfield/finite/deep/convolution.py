@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import product
 from math import prod
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from meanfield.finite.deep.dense import DEFAULT, checked_sizes, shown
 from meanfield.finite.deep.network import Network
 from meanfield.finite.deep.scaling import Layer
+from meanfield.finite.deep.scratch import Scratch
 from solvers import _check
 from solvers.errors import InputError
 from solvers.protocols import Array
@@ -130,48 +130,51 @@ class ConvNet(Network):
             )
         return _check.array(inputs, "X").reshape(n, *shape)
 
-    @cached_property
-    def _windows(self) -> list[tuple[slice, ...]]:
-        """For each shift the part of padded inputs that it sees."""
-        places = tuple(self.shape)[:-1]
-        return [
-            (slice(None), *(slice(at, at + length) for at, length in zip(shift, places, strict=True)))
-            for shift in product(range(self.kernel), repeat=len(places))
-        ]
-
     def rows(self, X: Array) -> Array:
         """Inputs as rows (points times positions, channels)."""
         return X.reshape(-1, self.shape[-1])
 
-    def gather(self, layer: int, h: Array, n: int) -> Array:
+    def gather(self, layer: int, h: Array, n: int, scratch: Scratch | None = None) -> Array:
         """Patches (points times positions, shifts times channels); at the read-out what it reads.
 
         Parameters
         ----------
         layer : int
         h : ndarray
+        n : int
+        scratch : Scratch, optional
         """
-        c, places = h.shape[1], tuple(self.shape)[:-1]
         if layer == len(self.layers) - 1:
-            return h.reshape(n, -1) if self.readout == "flatten" else h.reshape(n, -1, c).mean(axis=1)
-        padded = self._padded(h.reshape(n, *places, c))
-        patches = np.empty((n, *places, len(self._windows), c))
-        for s, window in enumerate(self._windows):
-            patches[..., s, :] = padded[window]
+            by_point = h.reshape(n, -1, h.shape[1])
+            return by_point.reshape(n, -1) if self.readout == "flatten" else by_point.mean(axis=1)
+        return self._patches(h, n, scratch or Scratch(), "u", layer)
+
+    def _patches(self, h: Array, n: int, scratch: Scratch, name: str, layer: int) -> Array:
+        """What the kernel sees from each position, shifts before channels, in scratch of that name."""
+        places, c = tuple(self.shape)[:-1], h.shape[1]
+        axes = tuple(range(1, len(places) + 1))
+        padded = self._padded(h.reshape(n, *places, c), scratch)
+        seen = sliding_window_view(padded, [self.kernel] * len(places), axis=axes)
+        # channels last: shifts along the last axis are then copied with them, in one run
+        seen = np.moveaxis(seen, len(axes) + 1, -1)
+        patches = scratch.array(name, layer, seen.shape)
+        np.copyto(patches, seen)
         return patches.reshape(len(h), -1)
 
-    def _padded(self, h: Array) -> Array:
+    def _padded(self, h: Array, scratch: Scratch) -> Array:
         """Positions with what lies around them (np.pad takes three times as long on small inputs)."""
         reach, places = self.kernel // 2, h.shape[1:-1]
         if self.padding == "circular":
             for axis, length in enumerate(places, start=1):
                 h = h.take(np.arange(-reach, length + reach), axis=axis, mode="wrap")
             return h
-        padded = np.zeros((len(h), *(length + 2 * reach for length in places), h.shape[-1]))
+        size = (len(h), *(length + 2 * reach for length in places), h.shape[-1])
+        padded = scratch.array("padded", 0, size)
+        padded.fill(0.0)
         padded[(slice(None), *(slice(reach, reach + length) for length in places))] = h
         return padded
 
-    def back(self, layer: int, g: Array, W: Array, n: int) -> Array:
+    def back(self, layer: int, g: Array, W: Array, n: int, scratch: Scratch) -> Array:
         """``sum_s W[s]' g(p - s)``: patches of g once more, with shifts the other way round; the read-out undone.
 
         Parameters
@@ -179,12 +182,14 @@ class ConvNet(Network):
         layer : int
         g : ndarray
         W : ndarray
+        n : int
+        scratch : Scratch
         """
         if layer == len(self.layers) - 1:
-            count, through = self.positions[0], g @ W
+            count, through = self.positions[0], super().back(layer, g, W, n, scratch)
             if self.readout == "flatten":
                 return through.reshape(n * count, -1)
             return np.repeat(through / count, count, axis=0)
-        out, shifts = len(W), len(self._windows)
+        out, shifts = len(W), self.kernel ** (len(self.shape) - 1)
         turned = W.reshape(out, shifts, -1)[:, ::-1].transpose(1, 0, 2).reshape(shifts * out, -1)
-        return self.gather(layer, g, n) @ turned
+        return super().back(layer, self._patches(g, n, scratch, "seen", 0), turned, n, scratch)

@@ -11,9 +11,10 @@ import numpy as np
 
 from meanfield import activations
 from meanfield.finite.deep.data import check_front, check_points
-from meanfield.finite.deep.passes import accumulate, add_product, backward, forward
+from meanfield.finite.deep.passes import accumulate, add_product, backward, forward, multiply
 from meanfield.finite.deep.samples import jacobian, model
 from meanfield.finite.deep.scaling import Layer, scaled
+from meanfield.finite.deep.scratch import Scratch, lent
 from meanfield.finite.deep.tangent import tangent_kernel
 from meanfield.finite.deep.weights import Weights, views
 from meanfield.plugins import check_activation
@@ -112,13 +113,13 @@ class Network:
         """Checked inputs (n, ...) as rows (points times positions, channels)."""
         return X
 
-    def gather(self, layer: int, h: Array, n: int) -> Array:
-        """The inputs u of a layer from the rows h before it."""
+    def gather(self, layer: int, h: Array, n: int, scratch: Scratch | None = None) -> Array:
+        """The inputs u of a layer from the rows h before it, in scratch or new."""
         return h
 
-    def back(self, layer: int, g: Array, W: Array, n: int) -> Array:
-        """From d/dz of a layer, (rows, out), to d/dh of the one before, but for the factor; a new array."""
-        return g @ W
+    def back(self, layer: int, g: Array, W: Array, n: int, scratch: Scratch) -> Array:
+        """From d/dz of a layer, (rows, out), to d/dh of the one before, in scratch or new."""
+        return multiply(g, W, self.layers[layer].factor, scratch.array("g", layer, (len(g), W.shape[1])))
 
     def check_inputs(self, X: Any) -> Array:
         """X as (n, d), or one sentence."""
@@ -199,7 +200,8 @@ class Network:
         X : ndarray
         """
         arrays = views(flat, self.shapes)
-        parts = [forward(self, arrays, X[block], False).f for block in self.blocks(len(X))]
+        with lent() as scratch:
+            parts = [forward(self, arrays, X[block], False, scratch).f for block in self.blocks(len(X))]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def gradient(self, weights: Any, X: Any, q: Any) -> Weights:
@@ -236,16 +238,18 @@ class Network:
         parts = views(out, self.shapes)
         out[: self.offset(f"W{low}")] = 0.0
         blocks = list(self.blocks(len(X)))
-        if len(blocks) == 1:
-            made = forward(self, arrays, X, True)
-            accumulate(self, arrays, made, respond(made.f).reshape(made.f.shape), parts, low, True)
-            return made.f
-        f = self.values(flat, X)
-        q = respond(f).reshape(f.shape)
-        for block in blocks:
-            made = forward(self, arrays, X[block], True)
-            accumulate(self, arrays, made, q[block], parts, low, block.start == 0)
-        return f
+        with lent() as scratch:
+            if len(blocks) == 1:
+                made = forward(self, arrays, X, True, scratch)
+                q = respond(made.f).reshape(made.f.shape)
+                accumulate(self, arrays, made, q, parts, low, True, scratch)
+                return made.f
+            f = self.values(flat, X)
+            q = respond(f).reshape(f.shape)
+            for block in blocks:
+                made = forward(self, arrays, X[block], True, scratch)
+                accumulate(self, arrays, made, q[block], parts, low, block.start == 0, scratch)
+            return f
 
     @one_blas_thread()
     def descend(self, flat: Array, X: Array, respond: Callable[[Array], Array], step: float) -> None:
@@ -265,15 +269,17 @@ class Network:
             out *= step * self.rates
             flat -= out
             return
-        made = forward(self, arrays, X, True)
-        signals = backward(self, arrays, made, respond(made.f).reshape(made.f.shape), min(self.trained))
-        # all signals before the first weight moves; gradients of wide layers are never written down
-        for i, g in list(signals):
-            layer = self.layers[i]
-            if layer.rate:
-                add_product(arrays[f"W{i}"], g, made.inputs[i], -step * layer.rate * layer.factor)
-                if layer.bias:
-                    arrays[f"b{i}"] -= (step * layer.rate * layer.shift) * np.add.reduce(g, axis=0)
+        with lent() as scratch:
+            made = forward(self, arrays, X, True, scratch)
+            q = respond(made.f).reshape(made.f.shape)
+            signals = backward(self, arrays, made, q, min(self.trained), scratch)
+            # all signals before the first weight moves; gradients of wide layers are never written down
+            for i, g in list(signals):
+                layer = self.layers[i]
+                if layer.rate:
+                    add_product(arrays[f"W{i}"], g, made.inputs[i], -step * layer.rate * layer.factor)
+                    if layer.bias:
+                        arrays[f"b{i}"] -= (step * layer.rate * layer.shift) * np.add.reduce(g, axis=0)
 
     def jacobian(self, weights: Any, X: Any) -> Array:
         """Gradients of each prediction, (n, k, P), in the order of ``weights.flat``; 0 for weights that are frozen.
@@ -324,7 +330,7 @@ class Network:
         require_memory(needed, f"the activations of all layers at {len(inputs)} points")
         found = tuple(np.empty(size) for size in sizes)
         for block in self.blocks(len(inputs)):
-            made = forward(self, arrays, inputs[block], False)
+            made = forward(self, arrays, inputs[block], False, keep=before)
             for whole, part in zip(found, made.before if before else made.hidden, strict=True):
                 whole[block] = part.reshape(whole[block].shape)
         return found

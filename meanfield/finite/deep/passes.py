@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from meanfield.activations import ReLU
+from meanfield.finite.deep.scratch import Scratch
 from solvers.protocols import Array
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class Pass(NamedTuple):
-    """What a pass leaves: inputs u of each layer, z and sigma'(z) and h of the hidden ones, predictions (n, k)."""
+    """What a pass leaves: inputs u of each layer, z and sigma'(z) and h of the hidden ones, predictions (n, k).
+
+    Where z was not to be kept, h may stand in its place.
+    """
 
     inputs: list[Array]
     before: list[Array]
@@ -31,12 +35,16 @@ class Pass(NamedTuple):
     f: Array
 
 
-def activate(net: Network, z: Array, slope: bool) -> tuple[Array, Any]:
-    """sigma(z) and, if asked for, sigma'(z)."""
-    sigma = net.activation
+def activate(
+    net: Network, z: Array, slope: bool, scratch: Scratch | None = None, layer: int = 0, keep: bool = True
+) -> tuple[Array, Any]:
+    """sigma(z) and, if asked for, sigma'(z), in scratch of the layer, or in new arrays; unless `keep` z may go."""
+    sigma, scratch = net.activation, scratch or Scratch()
     if type(sigma) is ReLU and sigma.slope_at_zero == 0.0:
-        return np.maximum(z, 0.0), z > 0 if slope else None
-    value, derivative = np.empty_like(z), np.empty_like(z)
+        kink = np.greater(z, 0.0, out=scratch.array("kink", layer, z.shape, bool)) if slope else None
+        return np.maximum(z, 0.0, out=scratch.array("h", layer, z.shape) if keep else z), kink
+    value = scratch.array("h", layer, z.shape)
+    derivative = scratch.array("slope", layer, z.shape if slope else (0,))
     flat = np.ascontiguousarray(z).reshape(-1)
     if net.compiled:
         from meanfield._kernels.elementwise import activate as fill
@@ -53,19 +61,25 @@ def activate(net: Network, z: Array, slope: bool) -> tuple[Array, Any]:
     return value, derivative if slope else None
 
 
-def forward(net: Network, arrays: dict[str, Array], X: Array, slopes: bool) -> Pass:
-    """Predictions for checked inputs, and what the way back needs."""
-    n, last = len(X), len(net.layers) - 1
+def forward(
+    net: Network,
+    arrays: dict[str, Array],
+    X: Array,
+    slopes: bool,
+    scratch: Scratch | None = None,
+    keep: bool = False,
+) -> Pass:
+    """Predictions for checked inputs, in a new array, and what the way back needs, in scratch; z if it is to `keep`."""
+    n, last, scratch = len(X), len(net.layers) - 1, scratch or Scratch()
     inputs: list[Array] = []
     before: list[Array] = []
     marks: list[Any] = []
     hidden: list[Array] = []
     h = net.rows(X)
     for i, layer in enumerate(net.layers):
-        u = net.gather(i, h, n)
-        z = u @ arrays[f"W{i}"].T
-        if layer.factor != 1.0:
-            z *= layer.factor
+        u = net.gather(i, h, n, scratch)
+        z = np.empty((n, layer.out)) if i == last else scratch.array("z", i, (len(u), layer.out))
+        multiply(u, arrays[f"W{i}"].T, layer.factor, z)
         if layer.bias:
             z += layer.shift * arrays[f"b{i}"]
         inputs.append(u)
@@ -75,7 +89,7 @@ def forward(net: Network, arrays: dict[str, Array], X: Array, slopes: bool) -> P
             z += h
         elif i and net.skip == "pre":
             z += before[-1]
-        h, mark = activate(net, z, slopes)
+        h, mark = activate(net, z, slopes, scratch, i, keep or net.skip == "pre")
         before.append(z)
         hidden.append(h)
         marks.append(mark)
@@ -83,10 +97,15 @@ def forward(net: Network, arrays: dict[str, Array], X: Array, slopes: bool) -> P
 
 
 def backward(
-    net: Network, arrays: dict[str, Array], made: Pass, q: Array, lowest: int
+    net: Network,
+    arrays: dict[str, Array],
+    made: Pass,
+    q: Array,
+    lowest: int,
+    scratch: Scratch | None = None,
 ) -> Iterator[tuple[int, Array]]:
     """Layers from the last down to `lowest`, each with ``d<q, f>/dz`` of its points and positions, (rows, out)."""
-    n, last = len(q), len(net.layers) - 1
+    n, last, scratch = len(q), len(net.layers) - 1, scratch or Scratch()
     g: Array = q
     above: Array | None = None
     for i in range(last, lowest - 1, -1):
@@ -97,9 +116,7 @@ def backward(
         yield i, g
         if i == lowest:
             return
-        passed = net.back(i, g, arrays[f"W{i}"], n)
-        if net.layers[i].factor != 1.0:
-            passed *= net.layers[i].factor
+        passed = net.back(i, g, arrays[f"W{i}"], n, scratch)
         skipped = 0 < i < last and net.skip is not None
         above = g if skipped and net.skip == "pre" else None
         if skipped and net.skip == "post":
@@ -115,9 +132,10 @@ def accumulate(
     out: dict[str, Array],
     lowest: int,
     fresh: bool,
+    scratch: Scratch,
 ) -> None:
     """``sum_i q_i grad f(x_i)`` into `out`, or added to it unless `fresh`, for layers from `lowest` on."""
-    for i, g in backward(net, arrays, made, q, lowest):
+    for i, g in backward(net, arrays, made, q, lowest, scratch):
         layer, part = net.layers[i], out[f"W{i}"]
         product = np.matmul(g.T, made.inputs[i], out=part) if fresh else g.T @ made.inputs[i]
         if layer.factor != 1.0:
@@ -127,6 +145,17 @@ def accumulate(
         if layer.bias:
             total = layer.shift * np.add.reduce(g, axis=0)
             out[f"b{i}"][...] = total if fresh else out[f"b{i}"] + total
+
+
+def multiply(u: Array, W: Array, factor: float, out: Array) -> Array:
+    """``factor u W`` into `out`, (rows, columns), in one pass over it; u as its rows lie in memory, W turned or not."""
+    from scipy.linalg.blas import dgemm
+
+    turned = not W.flags.c_contiguous
+    # Fortran's arrays are the transposes of ours: out' = factor W' u'
+    left = W if turned else W.T
+    dgemm(factor, left, np.ascontiguousarray(u).T, 0.0, out.T, trans_a=turned, overwrite_c=True)
+    return out
 
 
 def add_product(W: Array, g: Array, u: Array, factor: float) -> None:
