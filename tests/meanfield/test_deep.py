@@ -347,6 +347,18 @@ def test_passes_inside_each_other_share_no_memory_and_see_nothing_of_those_befor
     np.testing.assert_array_equal(net.gradient(w, X, q).flat, g)
 
 
+@pytest.mark.parametrize("shape", [(6, 2), (4, 4, 2)])
+def test_patches_a_few_points_at_a_time_are_those_of_all(
+    shape: tuple[int, ...], rng: np.random.Generator, monkeypatch: Any
+) -> None:
+    net = deep.ConvNet(shape, (3, 3, 3))
+    w, X, q = net.init(rng=0), rng.standard_normal((5, *shape)), rng.standard_normal(5)
+    whole = net.gradient(w, X, q).flat
+    points = 8 * int(np.prod(shape[:-1])) * 3 ** len(shape)  # bytes of the patches of one
+    monkeypatch.setattr("meanfield.finite.deep.convolution.CACHED_BYTES", 2 * points)
+    np.testing.assert_allclose(net.gradient(w, X, q).flat, whole, rtol=0, atol=1e-13)  # sums of some hundred
+
+
 @pytest.mark.parametrize("loss", ["squared", "logistic", "cross_entropy"])
 def test_losses_are_trained(loss: str, rng: np.random.Generator) -> None:
     X = rng.standard_normal((12, 3))

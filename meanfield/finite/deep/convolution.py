@@ -12,11 +12,15 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from meanfield.finite.deep.dense import DEFAULT, checked_sizes, shown
 from meanfield.finite.deep.network import Network
+from meanfield.finite.deep.passes import multiply
 from meanfield.finite.deep.scaling import Layer
 from meanfield.finite.deep.scratch import Scratch
 from solvers import _check
 from solvers.errors import InputError
 from solvers.protocols import Array
+
+# Bytes of patches made at a time where they are used but once: half of a common second-level cache.
+CACHED_BYTES = 500_000
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -192,4 +196,12 @@ class ConvNet(Network):
             return np.repeat(through / count, count, axis=0)
         out, shifts = len(W), self.kernel ** (len(self.shape) - 1)
         turned = W.reshape(out, shifts, -1)[:, ::-1].transpose(1, 0, 2).reshape(shifts * out, -1)
-        return super().back(layer, self._patches(g, n, scratch, "seen", 0), turned, n, scratch)
+        count, factor = self.positions[layer], self.layers[layer].factor
+        through = scratch.array("g", layer, (n * count, turned.shape[1]))
+        # a few points at a time: their patches do not leave the cache before they are multiplied
+        size = max(1, CACHED_BYTES // (8 * count * len(turned)))
+        for low in range(0, n, size):
+            points = min(size, n - low)
+            rows = slice(low * count, (low + points) * count)
+            multiply(self._patches(g[rows], points, scratch, "seen", 0), turned, factor, through[rows])
+        return through
