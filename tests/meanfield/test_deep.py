@@ -730,6 +730,10 @@ def test_what_two_layer_networks_offer_says_what_serves_deep_ones() -> None:
     for kinked in (deep.SGD(problem, 0.1), deep.GradientFlow(problem)):
         with pytest.raises(InputError, match="stable_step of mf.overparametrization"):
             mf.largest_stable_step(kinked, weights)
+    with pytest.raises(InputError, match=r"pass net\.model\(weights\)"):
+        mf.elasticity((net, weights), X, X, step=1e-3)
+    with pytest.raises(InputError, match=r"mf\.kernels\.deep\.serial"):
+        mf.fluctuations.predict(solvers.integrate(deep.SGD(problem, 0.1), weights, 0.2))
     smooth = deep.Problem(deep.Dense((2, 8, 1), "tanh"), np.eye(2), [1.0, -1.0])
     assert 0.0 < mf.largest_stable_step(deep.GradientFlow(smooth), weights) < np.inf
 

@@ -220,6 +220,11 @@ def _flow_and_start(run: Any) -> tuple[WassersteinFlow, ParticleMeasure]:
             "a linearized network's random features and kernel fluctuate at its start only: use frozen_features, or "
             "predict on the run of the network itself"
         )
+    if hasattr(getattr(flow, "problem", None), "net"):
+        raise InputError(
+            "predict follows measures of neurons; how infinitely wide deep networks spread over their starts is the "
+            "variance of mf.kernels.deep.serial(...).predict(X, y, X_new, t)"
+        )
     if not isinstance(flow, WassersteinFlow):
         raise InputError(
             f"predict knows the fluctuations of a WassersteinFlow, not of {type(flow).__name__}; "

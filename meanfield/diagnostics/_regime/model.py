@@ -53,7 +53,8 @@ class Model:
     def __post_init__(self) -> None:
         for name in ("predict", "gradients"):
             if not callable(getattr(self, name)):
-                raise InputError(f"{name} must be a function of X, not {getattr(self, name)!r}")
+                hint = "; pass net.model(weights)" if hasattr(getattr(self, name), "model") else ""
+                raise InputError(f"{name} must be a function of X, not {getattr(self, name)!r}{hint}")
         if self.parameters is not None:
             values = _check.array(self.parameters, "parameters", ndim=1).copy()
             object.__setattr__(self, "parameters", values)
