@@ -40,6 +40,7 @@ import numpy as np
 import meanfield as mf
 from meanfield.gallery import Claim, check_sizes
 from solvers import RK4, integrate
+from solvers._threads import one_blas_thread
 from solvers.errors import InputError
 from solvers.protocols import Array
 
@@ -183,6 +184,8 @@ def band(drawn: Array) -> Array:
     return np.asarray(alone * np.quantile(together, 0.99))
 
 
+# spectral norms of small matrices: two threads took twenty times as long as one, and their sums may differ
+@one_blas_thread()
 def compute(config: Config, rng: np.random.Generator) -> dict[str, Any]:
     """For each architecture: kernels and their change over width; functions on the circle, of nets and of the limit."""
     shape, G = (len(NAMES), len(config.widths), config.nets), config.grid

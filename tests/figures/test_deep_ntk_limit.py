@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import chi2
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from figures import deep_ntk_limit as figure
 from solvers.errors import InputError
@@ -83,3 +84,17 @@ def test_nets_and_their_limits_are_of_one_architecture(name: str) -> None:
 def test_settings_that_do_not_fit_are_refused(change: dict[str, Any], word: str) -> None:
     with pytest.raises(InputError, match=word):
         figure.Config(**change)
+
+
+def test_all_of_it_is_computed_on_one_thread_of_blas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Singular values on two threads took twenty times as long, and sums would depend on the machine."""
+    threads: list[int] = []
+
+    def stop(*_: Any) -> Any:
+        threads.extend(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas")
+        raise LookupError
+
+    monkeypatch.setattr(figure, "points", stop)
+    with threadpool_limits(2), pytest.raises(LookupError):
+        figure.compute(figure.Config(), np.random.default_rng(0))
+    assert threads and set(threads) == {1}
