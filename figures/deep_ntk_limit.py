@@ -125,7 +125,7 @@ def finite(name: str, size: int, positions: int) -> Any:
 def infinite(name: str) -> Any:
     """The same in the limit."""
     k = mf.kernels.deep
-    dense, unit = k.Dense(W_VAR, B_VAR), k.Erf() if name == "smooth" else k.ReLU()
+    dense, unit = k.Dense(w_var=W_VAR, b_var=B_VAR), k.Erf() if name == "smooth" else k.ReLU()
     if name == "convolutional":
         conv = k.Conv(3, W_VAR, B_VAR)
         return k.serial(conv, k.ReLU(), conv, k.ReLU(), k.Flatten(), dense)
@@ -184,7 +184,7 @@ def band(drawn: Array) -> Array:
     return np.asarray(alone * np.quantile(together, 0.99))
 
 
-# spectral norms of small matrices: two threads took twenty times as long as one, and their sums may differ
+# Spectral norms of small matrices: two threads take longer than one on a busy machine, and their sums may differ.
 @one_blas_thread()
 def compute(config: Config, rng: np.random.Generator) -> dict[str, Any]:
     """For each architecture: kernels and their change over width; functions on the circle, of nets and of the limit."""

@@ -87,7 +87,7 @@ def test_settings_that_do_not_fit_are_refused(change: dict[str, Any], word: str)
 
 
 def test_all_of_it_is_computed_on_one_thread_of_blas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Singular values on two threads took twenty times as long, and sums would depend on the machine."""
+    """Singular values on two threads took longer, and sums would depend on the machine."""
     threads: list[int] = []
 
     def stop(*_: Any) -> Any:

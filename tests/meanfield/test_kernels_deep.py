@@ -53,7 +53,7 @@ def test_the_diagonal_is_exact_at_any_depth(hidden: int) -> None:
 @pytest.mark.parametrize("bias", [False, True])
 def test_one_hidden_layer_is_the_two_layer_kernel(layer: Any, sigma: Any, bias: bool) -> None:
     X, Z = RNG.normal(size=(5, 3)), RNG.normal(size=(4, 3))
-    S, T = serial(Dense(3.0, float(bias)), layer, Dense(1.0))(X, Z)
+    S, T = serial(Dense(w_var=3.0, b_var=float(bias)), layer, Dense(w_var=1.0))(X, Z)
     np.testing.assert_allclose(S, mf.kernels.random_features(X, Z, sigma, bias=bias), atol=1e-13)
     np.testing.assert_allclose(T, mf.kernels.tangent(X, Z, sigma, w_law="gaussian", bias=bias), atol=1e-13)
 
@@ -93,7 +93,8 @@ def test_two_hidden_layers_by_quadrature(layer: Any, moments: Any) -> None:
         ends = [moments(k, k * (1 - 1e-13), k)[0] for k in (S[0], S[2])]
         S = [w * v + b for v in (ends[0], cross, ends[1])]
         T = S[1] + w * T * slopes
-    found = serial(*(part for _ in range(2) for part in (Dense(w, b), layer)), Dense(w, b))([x], [z])
+    dense = Dense(w_var=w, b_var=b)
+    found = serial(dense, layer, dense, layer, dense)([x], [z])
     np.testing.assert_allclose([found[0][0, 0], found[1][0, 0]], [S[1], T], rtol=1e-11)
 
 
@@ -187,7 +188,7 @@ def test_images_by_loops_over_positions(images: np.ndarray, padding: str, end: s
         Residual(ReLU(), conv, scale=0.7),
         *([ReLU()] if end != "pooled" else []),
         *ends[end],
-        Dense(1.3, 0.1),
+        Dense(w_var=1.3, b_var=0.1),
     ]
     S, T = serial(*layers)(images)
     exact = by_loops(layers, images[0], images[1])
@@ -202,7 +203,13 @@ def test_kernels_that_reach_all_positions(kernel: int, shape: tuple, padding: st
     # shifts as long as the data, and further than the other end; branches inside branches
     images, conv = RNG.normal(size=(2, *shape)), Conv(kernel, 1.5, 0.2, padding)
     inner = Residual(ReLU(), conv, scale=-0.4)
-    layers = [conv, Residual(ReLU(), conv, inner, ReLU(), conv, scale=0.7), ReLU(), end, Dense(1.3, 0.1)]
+    layers = [
+        conv,
+        Residual(ReLU(), conv, inner, ReLU(), conv, scale=0.7),
+        ReLU(),
+        end,
+        Dense(w_var=1.3, b_var=0.1),
+    ]
     S, T = serial(*layers)(images)
     np.testing.assert_allclose([S[0, 1], T[0, 1]], by_loops(layers, *images), rtol=1e-12)
 
@@ -258,13 +265,13 @@ def test_residual_of_a_linear_branch() -> None:
     # V's own kernel is w S_h, the first layer's (1 + a^2 w) S_h
     X = RNG.normal(size=(3, 4))
     gram = 1.5 * X @ X.T / 4
-    S, T = serial(Dense(1.5), Residual(Dense(1.5), scale=0.6))(X)
+    S, T = serial(Dense(w_var=1.5), Residual(Dense(w_var=1.5), scale=0.6))(X)
     grown = 1 + 0.36 * 1.5
     np.testing.assert_allclose(S, grown * gram, rtol=1e-14, atol=1e-15)
     np.testing.assert_allclose(T, (grown + 0.36 * 1.5) * gram, rtol=1e-14, atol=1e-15)
     # h + a (V h + b U V h): three paths of one, two and three layers, each layer once in T
-    inner = Residual(Dense(1.5), scale=-0.4)
-    S, T = serial(Dense(1.5), Residual(Dense(1.5), inner, scale=0.6))(X)
+    inner = Residual(Dense(w_var=1.5), scale=-0.4)
+    S, T = serial(Dense(w_var=1.5), Residual(Dense(w_var=1.5), inner, scale=0.6))(X)
     paths = np.array([1.0, 0.36 * 1.5, 0.36 * 0.16 * 1.5**2])
     np.testing.assert_allclose(S, paths.sum() * gram, rtol=1e-14, atol=1e-15)
     np.testing.assert_allclose(T, paths @ [1, 2, 3] * gram, rtol=1e-14, atol=1e-15)
@@ -532,3 +539,8 @@ def test_whole_numbers_may_be_floats() -> None:
     assert Conv(3.0) == Conv(3) and AvgPool(2.0) == AvgPool(2)
     S = serial(Conv(3.0), AvgPool(2.0), Flatten())(LINE)[0]
     assert np.array_equal(S, serial(Conv(), AvgPool(), Flatten())(LINE)[0])
+
+
+def test_a_width_is_not_taken_for_a_variance() -> None:
+    with pytest.raises(TypeError, match="positional"):
+        Dense(512)  # type: ignore[misc]

@@ -14,9 +14,13 @@ from solvers.errors import InputError
 from solvers.protocols import Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Dense:
     """``root(w_var/fan) W u + root(b_var) b`` with standard normal W and b: ``S <- w_var S + b_var``, T <- S + w_var T.
+
+    Infinitely wide: it has no number of units, and its two variances are given by name.
+
+    Infinitely wide: no number of units is given, and the two variances are given by name.
 
     Parameters
     ----------
